@@ -1,0 +1,99 @@
+"""Local semantic search over latent spaces: correct, fast and simple.
+
+    import semsearch
+
+    with semsearch.create("indexes/notes") as index:
+        index.add([{"id": "a", "text": "The cat sat on the mat"}])
+        for hit in index.search("kitten", k=3):
+            print(hit.score, hit.id, hit.text)
+
+Importing this module is cheap: the names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semsearch.encoders import load as encoder
+    from semsearch.errors import (
+        BackendError,
+        DependencyMissing,
+        IndexCorrupt,
+        IndexExists,
+        IndexLocked,
+        IndexNotFound,
+        IngestError,
+        InvalidArgument,
+        LatentSpaceMismatch,
+        SemsearchError,
+        StorageError,
+        TextTooLong,
+        UnsupportedFormat,
+    )
+    from semsearch.index import Index, create, open
+    from semsearch.types import Document, Hit, LatentSpace, Reject, Span
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create": "index",
+    "open": "index",
+    "Index": "index",
+    "Document": "types",
+    "Hit": "types",
+    "LatentSpace": "types",
+    "Reject": "types",
+    "Span": "types",
+    "BackendError": "errors",
+    "DependencyMissing": "errors",
+    "IndexCorrupt": "errors",
+    "IndexExists": "errors",
+    "IndexLocked": "errors",
+    "IndexNotFound": "errors",
+    "IngestError": "errors",
+    "InvalidArgument": "errors",
+    "LatentSpaceMismatch": "errors",
+    "SemsearchError": "errors",
+    "StorageError": "errors",
+    "TextTooLong": "errors",
+    "UnsupportedFormat": "errors",
+}
+
+__all__ = [
+    "BackendError",
+    "DependencyMissing",
+    "Document",
+    "Hit",
+    "Index",
+    "IndexCorrupt",
+    "IndexExists",
+    "IndexLocked",
+    "IndexNotFound",
+    "IngestError",
+    "InvalidArgument",
+    "LatentSpace",
+    "LatentSpaceMismatch",
+    "Reject",
+    "SemsearchError",
+    "Span",
+    "StorageError",
+    "TextTooLong",
+    "UnsupportedFormat",
+    "create",
+    "encoder",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "encoder":
+        return importlib.import_module("semsearch.encoders").load
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"semsearch.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'semsearch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

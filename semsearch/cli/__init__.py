@@ -1,0 +1,126 @@
+"""The command line: one group, one file per group of verbs, one place where errors become lines.
+
+Only click is imported here and at the top of the command modules; the engine is loaded by the
+command that needs it, so that `semsearch --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from semsearch import __version__
+from semsearch.cli.documents import delete, get, list_
+from semsearch.cli.indexing import index
+from semsearch.cli.keeping import info, optimize, repair, verify
+from semsearch.cli.options import examples
+from semsearch.cli.searching import search
+from semsearch.errors import SemsearchError
+
+__all__ = ["main"]
+
+_EXAMPLES = examples(
+    "semsearch index notes/",
+    'semsearch search "how do I keep bread from going stale"',
+)
+_EPILOG = f"""{_EXAMPLES}
+
+\b
+Exit codes:
+  0    done
+  1    an error, told in one line on stderr
+  2    wrong usage
+  3    done, but not for everything: records were rejected (index), problems
+       were found or are left (verify, repair), ids were not there (get, delete)
+  130  interrupted
+"""
+
+
+class Failure(click.ClickException):
+    """An error as one line on stderr."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line."""
+        click.echo("error: " + " ".join(self.message.splitlines()), file=file, err=True)
+
+
+class Interrupted(click.ClickException):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line, below the ^C that a terminal shows."""
+        after_echo = "\n" if sys.stderr.isatty() else ""
+        click.echo(after_echo + self.message, file=file, err=True)
+
+
+class Commands(click.Group):
+    """The commands in the order they were added; turns what they raise into lines."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Names, not sorted: the commands needed first come first."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command.
+
+        Raises:
+            Failure: The command raised a SemsearchError.
+            Interrupted: The user pressed Ctrl-C.
+        """
+        try:
+            with _own_warnings():
+                return super().invoke(ctx)
+        except SemsearchError as error:
+            raise Failure(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted(_interrupted(ctx)) from error
+
+
+def _interrupted(ctx: click.Context) -> str:
+    if ctx.invoked_subcommand != "index":
+        return "interrupted"
+    return "interrupted: what was committed is kept; run the same command again to go on"
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Show semsearch's warnings in one line each, and no other library's."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if category.__module__.startswith("semsearch."):
+            click.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@click.group(
+    cls=Commands,
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="semsearch")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Search your documents by meaning, on this machine.
+
+    Add files with `semsearch index`, ask with `semsearch search`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character: "?"
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for _command in (index, search, get, list_, delete, info, verify, repair, optimize):
+    main.add_command(_command)

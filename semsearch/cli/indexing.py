@@ -1,0 +1,187 @@
+"""index: files and folders into an index."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from semsearch.cli import display
+from semsearch.cli.options import (
+    PARTLY,
+    device_option,
+    examples,
+    index_option,
+    json_option,
+    open_index,
+)
+from semsearch.cli.progress import IngestBar
+from semsearch.errors import IndexNotFound, IngestError, InvalidArgument
+
+if TYPE_CHECKING:
+    from semsearch.index import Index
+    from semsearch.ingest import IngestReport
+    from semsearch.sources import Sources
+
+_REJECTS_SHOWN = 10
+
+
+@click.command(
+    epilog=examples(
+        "semsearch index notes/",
+        "semsearch index articles.csv --id-field url --text-field body --index indexes/articles",
+    )
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@index_option
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="Model that makes the vectors: a folder or a name.  [default: all-MiniLM-L6-v2]",
+)
+@click.option(
+    "--chunk-tokens",
+    type=int,
+    metavar="N",
+    help="Longest passage in tokens.  [default: as much as the encoder reads]",
+)
+@click.option(
+    "--id-field", metavar="FIELD", help="Field of a table that is the id.  [default: _id]"
+)
+@click.option(
+    "--text-field", metavar="FIELD", help="Field of a table that is the text.  [default: text]"
+)
+@device_option
+@json_option
+@click.pass_context
+def index(
+    ctx: click.Context,
+    *,
+    sources: tuple[str, ...],
+    path: Path,
+    encoder: str | None,
+    chunk_tokens: int | None,
+    id_field: str | None,
+    text_field: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Add files and folders to an index.
+
+    The index is made if there is none. A SOURCE is a text or Markdown file, a table (.jsonl,
+    .csv, .tsv, .parquet), a folder of text files or in BEIR's layout, or - for one document a
+    line from stdin. Run again, it reads everything and encodes only what changed. Records that
+    cannot be indexed are listed and passed over.
+    """
+    from semsearch.sources import Sources
+
+    planned = Sources(sources, id_field=id_field, text_field=text_field)
+    with _opened(path, planned, encoder, chunk_tokens, device) as opened:
+        report = _ingest(opened, planned)
+    if as_json:
+        display.echo_json(_as_json(path, planned, report))
+    else:
+        click.echo(_summary(path, report))
+        if planned.skipped:
+            click.echo(_skipped(planned.skipped))
+    _tell_rejects(path, report)
+    if report.rejected:
+        ctx.exit(PARTLY)
+
+
+def _opened(
+    path: Path,
+    sources: Sources,
+    encoder: str | None,
+    chunk_tokens: int | None,
+    device: str | None,
+) -> Index:
+    from semsearch.index import create
+
+    try:
+        opened = open_index(path, encoder=encoder, device=device)
+    except IndexNotFound:
+        _check_something(sources)
+        return create(path, encoder=encoder, chunk_tokens=chunk_tokens, device=device)
+    try:
+        _check_chunk_tokens(opened, chunk_tokens)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_something(sources: Sources) -> None:
+    if sources.total_bytes == 0:  # None is standard input
+        skipped = f": {_skipped(sources.skipped)}" if sources.skipped else ""
+        raise IngestError(f"nothing to read{skipped}; no index was made")
+
+
+def _check_chunk_tokens(opened: Index, wanted: int | None) -> None:
+    if wanted is None:
+        return
+    used = opened.info().chunk_tokens or opened.encoder.max_tokens
+    if wanted != used:
+        raise InvalidArgument(
+            f"--chunk-tokens {wanted}: {opened.path} was made with {used}; "
+            "leave the option out, or make another index"
+        )
+
+
+def _ingest(opened: Index, sources: Sources) -> IngestReport:
+    name = opened.space.name
+    beginning = "looking for changes" if len(opened) else f"loading {name} ..."
+    with IngestBar(sources.total_bytes, beginning) as bar:
+        return opened.ingest_records(sources, progress=bar)
+
+
+def _documents(report: IngestReport) -> int:
+    return report.added + report.replaced + report.unchanged
+
+
+def _summary(path: Path, report: IngestReport) -> str:
+    became = (
+        f"{report.added:,} new, {report.replaced:,} changed, {report.unchanged:,} unchanged"
+        + (f", {report.rejected:,} rejected" if report.rejected else "")
+    )
+    speed = report.tokens / max(report.seconds, 1e-9)
+    made = f" in {display.count(report.chunks, 'chunk')}" if report.chunks else ""
+    pace = f", {speed:,.0f} tokens/s" if report.tokens else ""
+    return (
+        f"Indexed {display.count(_documents(report), 'document')} ({became}){made}, "
+        f"{display.duration(report.seconds)}{pace} -> {path}"
+    )
+
+
+def _skipped(skipped: dict[str, int]) -> str:
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in skipped.items())
+    total = display.count(sum(skipped.values()), "file")
+    return f"skipped {total} of other kinds: {kinds} (tables are read when they are named)"
+
+
+def _tell_rejects(path: Path, report: IngestReport) -> None:
+    for reject in report.rejects[:_REJECTS_SHOWN]:
+        click.echo(display.rejected(reject), err=True)
+    more = report.rejected - _REJECTS_SHOWN
+    if more > 0:
+        listing = f"semsearch list --rejects --index {shlex.quote(str(path))}"
+        click.echo(f"... and {more:,} more: {listing}", err=True)
+
+
+def _as_json(path: Path, sources: Sources, report: IngestReport) -> dict[str, object]:
+    return {
+        "index": str(path),
+        "documents": _documents(report),
+        "added": report.added,
+        "replaced": report.replaced,
+        "unchanged": report.unchanged,
+        "rejected": report.rejected,
+        "chunks": report.chunks,
+        "tokens": report.tokens,
+        "seconds": round(report.seconds, 3),
+        "skipped_files": sources.skipped,
+        "rejects": [asdict(reject) for reject in report.rejects],
+    }

@@ -1,0 +1,173 @@
+"""info, verify, repair, optimize: an index as a thing that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from semsearch.cli import display
+from semsearch.cli.options import (
+    PARTLY,
+    device_option,
+    examples,
+    index_option,
+    json_option,
+    open_index,
+)
+from semsearch.cli.progress import hint
+
+if TYPE_CHECKING:
+    from semsearch.index import IndexInfo, SegmentInfo
+    from semsearch.maintenance import Problem, VerifyReport
+    from semsearch.types import LatentSpace
+
+_LABEL_COLUMN = 16
+
+
+@click.command(epilog=examples("semsearch info --index indexes/articles"))
+@index_option
+@json_option
+def info(path: Path, as_json: bool) -> None:
+    """Show what an index holds and how large it is."""
+    with open_index(path) as index:
+        found = index.info()
+    if as_json:
+        display.echo_json(_info_json(found))
+    else:
+        click.echo(_info_text(found))
+
+
+def _info_json(info: IndexInfo) -> dict[str, object]:
+    return {**asdict(info), "space": {**asdict(info.space), "dim": info.space.dim}}
+
+
+def _info_text(info: IndexInfo) -> str:
+    facts = {
+        "documents": f"{info.documents:,}",
+        "chunks": f"{info.chunks:,}",
+        "rejected records": f"{info.rejects:,}",
+        "size": display.megabytes(info.bytes),
+        "encoder": info.encoder or "none: vectors are given",
+        "space": _space(info.space),
+        "longest chunk": _longest_chunk(info),
+        "format": f"{info.format}, commit {info.version:,}",
+    }
+    lines = [f"  {label:<{_LABEL_COLUMN}}  {fact}" for label, fact in facts.items()]
+    segments = ["", *_segment_table(info.segments)] if info.segments else []
+    return "\n".join([display.bold(info.path), *lines, *segments])
+
+
+def _space(space: LatentSpace) -> str:
+    return f"{space.dim} dimensions, {space.metric}, {space.fingerprint[:12]}"
+
+
+def _longest_chunk(info: IndexInfo) -> str:
+    if info.encoder is None:
+        return "a whole document"
+    return f"{info.chunk_tokens:,} tokens" if info.chunk_tokens else "as much as the encoder reads"
+
+
+def _segment_table(segments: Sequence[SegmentInfo]) -> list[str]:
+    rows = [["  segment", "vectors", "deleted", "kind", "size"]]
+    rows += [
+        [
+            str(segment.number),
+            f"{segment.rows:,}",
+            f"{segment.dead:,}",
+            segment.kind,
+            display.megabytes(segment.bytes),
+        ]
+        for segment in segments
+    ]
+    return display.table(rows)
+
+
+@click.command(epilog=examples("semsearch verify --index indexes/articles"))
+@index_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
+    """Check an index for damage.
+
+    Every file and every text is compared with its checksum and with the others.
+    """
+    with open_index(path) as index, hint("checking ..."):
+        report = index.verify()
+    if as_json:
+        display.echo_json({"ok": report.ok, **asdict(report)})
+    else:
+        click.echo(_verdict(path, report))
+        if not report.ok:
+            click.echo("`semsearch repair` mends what can be made again", err=True)
+    if not report.ok:
+        ctx.exit(PARTLY)
+
+
+def _verdict(path: Path, report: VerifyReport) -> str:
+    """The problems, a line each, and how many; or that there are none."""
+    size = (
+        f"{display.count(report.documents, 'document')}, {display.count(report.chunks, 'chunk')}, "
+        f"{display.count(report.segments, 'segment')}"
+    )
+    found = display.count(len(report.problems), "problem") if report.problems else "all is well"
+    return "\n".join([*map(_problem, report.problems), f"{path}: {size}: {found}"])
+
+
+def _problem(problem: Problem) -> str:
+    return display.one_line(str(problem))
+
+
+@click.command(epilog=examples("semsearch repair --index indexes/articles"))
+@index_option
+@device_option
+@json_option
+@click.pass_context
+def repair(ctx: click.Context, path: Path, device: str | None, as_json: bool) -> None:
+    """Mend what can be made again.
+
+    That is files derived from others, and vectors that were encoded from the texts. Texts are
+    never touched. What is still wrong afterwards is listed.
+    """
+    with open_index(path, device=device) as index, hint("repairing ..."):
+        report = index.repair()
+    if as_json:
+        after = {"ok": report.after.ok, **asdict(report.after)}
+        display.echo_json({"actions": report.actions, "after": after})
+    else:
+        lines = [display.one_line(action) for action in report.actions] or ["nothing to repair"]
+        click.echo("\n".join([*lines, _verdict(path, report.after)]))
+    if not report.after.ok:
+        ctx.exit(PARTLY)
+
+
+@click.command(epilog=examples("semsearch optimize --kind sq8"))
+@click.option(
+    "--kind",
+    type=click.Choice(["exact", "sq8"]),
+    default="exact",
+    show_default=True,
+    help="Search all vectors exactly, or 8-bit codes first and the best candidates exactly.",
+)
+@index_option
+@json_option
+def optimize(kind: str, path: Path, as_json: bool) -> None:
+    """Make an index small and fast again.
+
+    It is merged into one segment, deleted vectors are dropped, free space is given back.
+    """
+    with open_index(path) as index, hint("optimizing ..."):
+        before = index.info()
+        index.optimize(kind)
+        after = index.info()
+    if as_json:
+        display.echo_json({"before": _info_json(before), "after": _info_json(after)})
+    else:
+        click.echo(f"{path}: {_size(before)} -> {_size(after)}, {kind}")
+
+
+def _size(info: IndexInfo) -> str:
+    return f"{display.count(len(info.segments), 'segment')}, {display.megabytes(info.bytes)}"

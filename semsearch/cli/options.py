@@ -1,0 +1,45 @@
+"""Options that several commands share, and what they lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from semsearch.index import Index
+
+PARTLY = 3
+"""Exit code: done, but not for everything."""
+
+DEFAULT_INDEX = Path("indexes/default")
+
+index_option = click.option(
+    "--index",
+    "path",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_INDEX,
+    envvar="SEMSEARCH_INDEX",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of the index.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+device_option = click.option(
+    "--device", metavar="DEVICE", help="Where the encoder runs: cpu, cuda, ...  [default: the best]"
+)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; its lines stay lines."""
+    heading = "Examples:" if len(lines) > 1 else "Example:"
+    return "\n  ".join(["\b\n" + heading, *lines])
+
+
+def open_index(path: Path, *, encoder: str | None = None, device: str | None = None) -> Index:
+    """Open an index; the engine is imported only now."""
+    from semsearch import index
+
+    return index.open(path, encoder=encoder, device=device)

@@ -1,0 +1,109 @@
+"""A file of queries, answered in a format that evaluation programs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+
+from semsearch.cli import display
+from semsearch.cli.progress import query_bar
+from semsearch.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from semsearch.index import Index
+    from semsearch.types import Hit
+
+Format = Literal["trec", "jsonl"]
+
+_BATCH = 256
+
+
+class Query(NamedTuple):
+    """A query and the name of its answer."""
+
+    id: str
+    text: str
+
+
+def read_queries(file: BinaryIO) -> list[Query]:
+    """Read a JSONL file whole, so that no answer is given before the last line is checked.
+
+    Raises:
+        InvalidArgument: Names the file and the line that is wrong.
+    """
+    queries: dict[str, Query] = {}
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            query = _query(line)
+            if query.id in queries:
+                raise InvalidArgument(f"_id {query.id!r} was there before")
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{_name(file)}:{number}: {error}") from error
+        queries[query.id] = query
+    return list(queries.values())
+
+
+def _name(file: BinaryIO) -> str:
+    name = getattr(file, "name", "-")
+    return "stdin" if name in ("-", "<stdin>", 0) else str(name)
+
+
+def _query(line: bytes) -> Query:
+    try:
+        raw = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InvalidArgument(f'expected {{"_id": ..., "text": ...}}, got {type(raw).__name__}')
+    id_ = raw.get("_id", raw.get("id"))
+    if isinstance(id_, int) and not isinstance(id_, bool):
+        id_ = str(id_)
+    if not isinstance(id_, str) or not id_.strip():
+        raise InvalidArgument("_id: expected a string")
+    text = raw.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidArgument("text: expected a string that is not empty")
+    return Query(id_, text)
+
+
+def answer(index: Index, queries: Sequence[Query], k: int, format_: Format, tag: str) -> None:
+    """Search for all queries and print the answers, a document at most once for each.
+
+    Raises:
+        InvalidArgument: An id cannot be written in TREC's format.
+    """
+    if format_ == "trec":
+        for query in queries:
+            _check_trec(query.id)
+    with query_bar(len(queries)) as bar:
+        for at in range(0, len(queries), _BATCH):
+            batch = queries[at : at + _BATCH]
+            answers = index.search([query.text for query in batch], k, group=True)
+            for query, hits in zip(batch, answers, strict=True):
+                _write(query.id, hits, format_, tag)
+            bar.update(len(batch))
+
+
+def _write(query_id: str, hits: Sequence[Hit], format_: Format, tag: str) -> None:
+    if format_ == "trec":
+        for line in _trec(query_id, hits, tag):
+            display.echo_exactly(line)
+    else:
+        found = [{"id": hit.id, "score": hit.score} for hit in hits]
+        display.echo_json({"query_id": query_id, "hits": found}, indent=None)
+
+
+def _trec(query_id: str, hits: Sequence[Hit], tag: str) -> Iterator[str]:
+    for rank, hit in enumerate(hits, 1):
+        _check_trec(hit.id)
+        yield f"{query_id} Q0 {hit.id} {rank} {hit.score:.9g} {tag}"
+
+
+def _check_trec(id_: str) -> None:
+    if id_.split() != [id_]:
+        raise InvalidArgument(
+            f"id {id_!r}: TREC's format has no place for white space in an id; use --format jsonl"
+        )

@@ -1,0 +1,23 @@
+"""Encoders: content in, points of a latent space out."""
+
+from __future__ import annotations
+
+from semsearch.encoders.base import Encoder, TruncationWarning
+from semsearch.encoders.model_folder import MINILM
+from semsearch.encoders.text import TextEncoder
+
+__all__ = ["MINILM", "Encoder", "TextEncoder", "TruncationWarning", "load"]
+
+
+def load(name: str = MINILM, *, device: str | None = None) -> Encoder:
+    """Find an encoder by name; its weights are read when it first encodes.
+
+    Args:
+        name: A model folder, "all-MiniLM-L6-v2" (packaged), or a model of the Hugging Face hub.
+        device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
+
+    Raises:
+        InvalidArgument: There is no such model here, or it is not a text encoder.
+        DependencyMissing: The packaged weights are not installed.
+    """
+    return TextEncoder(name, device=device)

@@ -1,0 +1,544 @@
+"""Index: what users hold."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semsearch import encoders, ingest, maintenance
+from semsearch.chunking import MIN_TOKENS
+from semsearch.embedding import Embedder
+from semsearch.encoders.base import Encoder
+from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
+from semsearch.ingest import IngestReport, Progress
+from semsearch.latents import normalize
+from semsearch.maintenance import RepairReport, VerifyReport
+from semsearch.search import search
+from semsearch.sources import Sources
+from semsearch.storage.schema import FORMAT_VERSION
+from semsearch.store import Store
+from semsearch.types import Document, Hit, LatentSpace, OnConflict, Reject
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+
+DocumentLike = Document | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """One segment of an index.
+
+    Attributes:
+        rows: Vectors in the file.
+        dead: Of these, deleted ones.
+        kind: How it is searched.
+        bytes: Size of its files.
+    """
+
+    number: int
+    rows: int
+    dead: int
+    kind: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index is made of.
+
+    Attributes:
+        version: Number of its newest commit.
+        encoder: Name of the encoder; None when vectors are always given.
+        chunk_tokens: Longest passage in tokens; None for what the encoder reads.
+        bytes: Size of all its files on disk.
+        rejects: Records refused by the last ingest of each source.
+    """
+
+    path: str
+    format: int
+    version: int
+    documents: int
+    chunks: int
+    space: LatentSpace
+    encoder: str | None
+    chunk_tokens: int | None
+    bytes: int
+    rejects: int
+    segments: tuple[SegmentInfo, ...]
+
+
+class Index:
+    """A directory of documents that can be searched by meaning.
+
+    Get one from `semsearch.create` or `semsearch.open`; use it in a `with` block, or `close` it.
+    Any number of processes and threads may read while one writes; each call of a reading method
+    sees the newest commit. Writing takes the index's lock for the duration of one call.
+    """
+
+    def __init__(
+        self, store: Store, encoder: Encoder | None, missing: SemsearchError | None = None
+    ) -> None:
+        """Bind a store to its encoder; users call `create` or `open`.
+
+        Args:
+            store: The open store.
+            encoder: Its encoder, if it has one and it is installed.
+            missing: Why the encoder could not be had; raised when it is needed.
+
+        Raises:
+            LatentSpaceMismatch: The encoder's space is not the index's.
+        """
+        if encoder is not None and encoder.space.fingerprint != store.space.fingerprint:
+            raise LatentSpaceMismatch(
+                f"{store.path}: its vectors are of {store.space}, but the encoder's space is "
+                f"{encoder.space}; open it with the encoder it was made with, or index anew"
+            )
+        self._store = store
+        self._encoder = encoder
+        self._missing = missing
+        self._embedder = (
+            Embedder(encoder, store.settings.get("chunk_tokens")) if encoder is not None else None
+        )
+
+    # -- what it is --------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The index directory."""
+        return self._store.path
+
+    @property
+    def space(self) -> LatentSpace:
+        """Passport of the latent space."""
+        return self._store.space
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the index.
+
+        Raises:
+            InvalidArgument: The index has none: vectors are always given.
+            SemsearchError: The model is not installed here.
+        """
+        if self._encoder is not None:
+            return self._encoder
+        if self._missing is not None:
+            raise self._missing
+        raise InvalidArgument(f"{self.path}: this index has no encoder; give vectors, not text")
+
+    def __repr__(self) -> str:
+        if self._store.closed:
+            return f"<Index {str(self.path)!r} closed>"
+        return (
+            f"<Index {str(self.path)!r}: {len(self)} documents, "
+            f"{self.space.name}, {self.space.dim} dimensions>"
+        )
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        with self._store.read() as snapshot:
+            return snapshot.state().documents
+
+    def __bool__(self) -> bool:
+        """An index is true even when it is empty."""
+        return True
+
+    def info(self) -> IndexInfo:
+        """Sizes, versions, segments."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+            rejects = snapshot.catalog.reject_count()
+            segments = tuple(
+                SegmentInfo(
+                    number=live.row.number,
+                    rows=live.row.rows,
+                    dead=len(live.dead),
+                    kind=live.row.kind,
+                    bytes=live.row.bytes + live.row.index_bytes,
+                )
+                for live in snapshot.segments
+            )
+        return IndexInfo(
+            path=str(self.path),
+            format=FORMAT_VERSION,
+            version=state.version,
+            documents=state.documents,
+            chunks=state.chunks,
+            space=self.space,
+            encoder=self._store.settings.get("encoder"),
+            chunk_tokens=self._store.settings.get("chunk_tokens"),
+            bytes=self._store.bytes_on_disk(),
+            rejects=rejects,
+            segments=segments,
+        )
+
+    # -- reading -----------------------------------------------------------------------------
+
+    # A str is a Sequence[str] to a type checker; the first overload that fits is the one meant.
+    @overload
+    def get(self, ids: str) -> Document | None: ...  # type: ignore[overload-overlap]
+    @overload
+    def get(self, ids: Sequence[str]) -> list[Document | None]: ...
+    def get(self, ids: str | Sequence[str]) -> Document | list[Document | None] | None:
+        """The document with an id, or None; for a list of ids, a list in the same order."""
+        wanted = _ids(ids)
+        with self._store.read() as snapshot:
+            found = snapshot.get(wanted)
+        return found.get(ids) if isinstance(ids, str) else [found.get(id_) for id_ in wanted]
+
+    def __contains__(self, id_: object) -> bool:
+        """Whether there is a document with this id."""
+        if not isinstance(id_, str):
+            return False
+        with self._store.read() as snapshot:
+            return bool(snapshot.catalog.documents([id_]))
+
+    def __iter__(self) -> Iterator[Document]:
+        """All documents in the order they were added; one snapshot, whatever is written."""
+        with self._store.read() as snapshot:
+            yield from snapshot
+
+    def vectors(self, ids: str | Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Vectors of documents, by id: `(chunks, dim)` float32 of unit length, reading order.
+
+        Raises:
+            InvalidArgument: An id is not in the index.
+        """
+        wanted = _ids(ids)
+        with self._store.read(vectors=True) as snapshot:
+            found = snapshot.vectors(wanted)
+        missing = [id_ for id_ in wanted if id_ not in found]
+        if missing:
+            raise InvalidArgument(f"no document with id {missing[0]!r} ({len(missing)} missing)")
+        return found
+
+    @overload
+    def search(  # type: ignore[overload-overlap]
+        self,
+        query: str | Sequence[float] | NDArray[np.floating[Any]],
+        k: int = ...,
+        *,
+        group: bool = ...,
+    ) -> list[Hit]: ...
+    @overload
+    def search(
+        self,
+        query: Sequence[str] | Sequence[NDArray[np.floating[Any]]],
+        k: int = ...,
+        *,
+        group: bool = ...,
+    ) -> list[list[Hit]]: ...
+    def search(
+        self, query: Any, k: int = 10, *, group: bool = False
+    ) -> list[Hit] | list[list[Hit]]:
+        """Find the passages nearest to a query.
+
+        Args:
+            query: A text, a vector of `dim` numbers (any length but zero), or a list of texts or
+                of vectors, which is answered with a list of answers.
+            k: How many hits, at least 1. Fewer come back only when the index holds fewer.
+            group: At most one hit, the best, for each document.
+
+        Returns:
+            Hits by descending cosine similarity.
+
+        Raises:
+            InvalidArgument: An empty query, a wrong `k`, a vector of another dimension.
+            IndexCorrupt: A segment is damaged; `repair` tells more.
+        """
+        single = isinstance(query, str) or _is_vector(query)
+        queries = [query] if single else list(query)
+        vectors = self._query_vectors(queries)
+        wanted = _at_least_one(k)
+        with self._store.read(vectors=True) as snapshot:
+            answers = search(snapshot, vectors, wanted, group=group)
+        return answers[0] if single else answers
+
+    def _query_vectors(self, queries: list[Any]) -> NDArray[np.float32]:
+        if not queries:
+            return np.empty((0, self.space.dim), np.float32)
+        if all(isinstance(query, str) for query in queries):
+            blank = [position for position, query in enumerate(queries) if not query.strip()]
+            if blank:
+                raise InvalidArgument("the query is empty")
+            return normalize(self.encoder.encode_queries(queries))
+        if any(isinstance(query, str) for query in queries):
+            raise InvalidArgument("a list of queries holds either texts or vectors, not both")
+        return normalize(_matrix(queries, self.space.dim))
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def add(
+        self,
+        documents: DocumentLike | Iterable[DocumentLike],
+        vectors: ArrayLike | None = None,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> IngestReport:
+        """Add documents, or replace those with the same id.
+
+        When the call returns, its documents are on the disk and visible to every process. A call
+        of up to 16,384 chunks that takes less than 10 s, or has `on_conflict="error"`, is one
+        commit: all of it or nothing. A longer one commits as it goes. A document that is there
+        already, exactly so, costs no encoding.
+
+        Args:
+            documents: Documents or dicts with `id`, `text`, optional `title`, `metadata`,
+                `source`; any iterable, read once.
+            vectors: `(n, dim)`, one for each document, in place of the encoder's; then a document
+                is one chunk, and its text may be empty. Any length but zero.
+            on_conflict: What to do about an id that is in the index: "replace" the document,
+                "skip" the new one, or "error", which adds nothing.
+
+        Raises:
+            InvalidArgument: A document or a vector is not acceptable; says which.
+            IndexLocked: Another process is writing.
+        """
+        if on_conflict not in ("replace", "skip", "error"):
+            raise InvalidArgument(f"on_conflict: {on_conflict!r} is not replace, skip or error")
+        rows = None if vectors is None else _matrix(vectors, self.space.dim)
+        if rows is None:
+            _ = self.encoder
+        checked = _documents(documents, text_needed=rows is None)
+        return ingest.add(self._store, self._embedder, checked, rows, on_conflict=on_conflict)
+
+    def ingest(
+        self,
+        *sources: str | Path,
+        id_field: str | None = None,
+        text_field: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Add files and folders: .txt, .md, .jsonl, .csv, .tsv, .parquet, or "-" for stdin.
+
+        Commits as it goes; run again, it encodes only what changed. Bad records do not stop it:
+        they are counted in the report and kept, see `rejects`.
+
+        Args:
+            sources: Files or folders. A folder with a `corpus.jsonl` is a BEIR collection.
+            id_field: Field of a table that is the id; `_id` or `id` by default.
+            text_field: Field of a table that is the text; `text` by default.
+            progress: Called often with how far it is.
+
+        Raises:
+            IngestError: A source does not exist or is of no kind that is read.
+            IndexLocked: Another process is writing.
+        """
+        return self.ingest_records(
+            Sources(sources, id_field=id_field, text_field=text_field), progress=progress
+        )
+
+    def ingest_records(
+        self, sources: Sources, *, progress: Callable[[Progress], None] | None = None
+    ) -> IngestReport:
+        """Like `ingest`, of sources that were already looked at."""
+        _ = self.encoder
+        return ingest.ingest_records(self._store, self._embedder, sources, report=progress)
+
+    def rejects(self) -> list[Reject]:
+        """Records that the last ingest of their source refused, by source and position."""
+        with self._store.read() as snapshot:
+            return snapshot.catalog.rejects()
+
+    def delete(self, ids: str | Iterable[str]) -> int:
+        """Delete documents in one commit; gives how many of the ids there were."""
+        with self._store.write() as writer:
+            return writer.delete(_ids(ids))
+
+    # -- keeping -----------------------------------------------------------------------------
+
+    def optimize(self, kind: str = "exact") -> None:
+        """Merge all segments into one, drop deleted vectors, give free space back.
+
+        Args:
+            kind: How the merged segment is searched: "exact", or "sq8": 8-bit codes scanned
+                first, the best candidates scored exactly.
+
+        Raises:
+            InvalidArgument: No such kind.
+            IndexLocked: Another process is writing.
+        """
+        with self._store.write() as writer:
+            writer.optimize(kind)
+
+    def verify(self) -> VerifyReport:
+        """Check all files and all texts against their checksums and against each other."""
+        return maintenance.verify(self._store)
+
+    def repair(self) -> RepairReport:
+        """Mend what can be made again: derived files, and vectors that the encoder made.
+
+        Raises:
+            IndexLocked: Another process is writing.
+        """
+        return maintenance.repair(self._store, self._embedder)
+
+    def close(self) -> None:
+        """Release its files; the index cannot be used any more."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        """Give the index itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def create(
+    path: str | Path,
+    *,
+    encoder: str | Encoder | None = None,
+    dim: int | None = None,
+    chunk_tokens: int | None = None,
+    device: str | None = None,
+) -> Index:
+    """Make an empty index in a new or empty folder.
+
+    Args:
+        path: The folder; made if it is not there.
+        encoder: Name or folder of a sentence-transformers model, or an encoder;
+            all-MiniLM-L6-v2 by default.
+        dim: In place of an encoder: vectors of this dimension are always given.
+        chunk_tokens: Longest passage, in the encoder's tokens, at least 32 and the special ones;
+            by default as much as the encoder reads.
+        device: "cpu", "cuda", ...; the best there is by default.
+
+    Raises:
+        IndexExists: There is an index at `path`.
+        InvalidArgument: Both `encoder` and `dim`, or a number out of range.
+        DependencyMissing: The model is not installed.
+    """
+    if dim is not None:
+        if encoder is not None or chunk_tokens is not None:
+            raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
+        return Index(Store.create(Path(path), _vector_space(dim), {"encoder": None}), None)
+    made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device)
+    least = MIN_TOKENS + made.count_tokens([""])[0]
+    if chunk_tokens is not None and not least <= chunk_tokens <= made.max_tokens:
+        raise InvalidArgument(
+            f"chunk_tokens: expected {least} to {made.max_tokens}, got {chunk_tokens}"
+        )
+    settings = {"encoder": made.name, "chunk_tokens": chunk_tokens}
+    return Index(Store.create(Path(path), made.space, settings), made)
+
+
+def open(
+    path: str | Path, *, encoder: str | Encoder | None = None, device: str | None = None
+) -> Index:
+    """Open an index.
+
+    Args:
+        path: The folder that `create` or `semsearch index` made.
+        encoder: Another copy of its encoder; by default the one it was made with. When that is
+            not installed, the index opens all the same for what needs no encoder.
+        device: "cpu", "cuda", ...; the best there is by default.
+
+    Raises:
+        IndexNotFound: There is none.
+        LatentSpaceMismatch: The encoder is not the one the index was made with.
+        IndexCorrupt, UnsupportedFormat, StorageError: It cannot be read.
+    """
+    store = Store.open(Path(path))
+    try:
+        return _bound(store, encoder, device)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _bound(store: Store, encoder: str | Encoder | None, device: str | None) -> Index:
+    if encoder is not None:
+        return Index(store, _encoder(encoder, device))
+    name = store.settings.get("encoder")
+    if name is None:
+        return Index(store, None)
+    try:
+        found = encoders.load(name, device=device)
+    except SemsearchError as error:
+        return Index(store, None, error)
+    return Index(store, found)
+
+
+def _encoder(encoder: str | Encoder, device: str | None) -> Encoder:
+    return encoders.load(encoder, device=device) if isinstance(encoder, str) else encoder
+
+
+def _vector_space(dim: int) -> LatentSpace:
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
+        raise InvalidArgument(f"dim: expected an integer from 1 to 65,536, got {dim!r}")
+    fingerprint = hashlib.sha256(f"given vectors/{dim}".encode()).hexdigest()
+    return LatentSpace("given vectors", "vector", (dim,), fingerprint)
+
+
+def _ids(ids: str | Iterable[str]) -> list[str]:
+    if not isinstance(ids, Iterable):
+        raise InvalidArgument(f"ids: expected a string or several, got {type(ids).__name__}")
+    wanted = [ids] if isinstance(ids, str) else list(ids)
+    for id_ in wanted:
+        if not isinstance(id_, str):
+            raise InvalidArgument(f"ids: expected strings, got {type(id_).__name__}")
+    return wanted
+
+
+def _documents(
+    documents: DocumentLike | Iterable[DocumentLike], *, text_needed: bool
+) -> Iterator[Document]:
+    given = [documents] if isinstance(documents, Document | Mapping) else documents
+    if not isinstance(given, Iterable):
+        raise InvalidArgument(f"documents: expected several, got {type(given).__name__}")
+    for position, raw in enumerate(given):
+        try:
+            document = raw if isinstance(raw, Document) else Document.from_mapping(raw)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"document {position}: {error}") from error
+        if text_needed and not (document.text.strip() or document.title.strip()):
+            raise InvalidArgument(f"document {position} ({document.id!r}): the text is empty")
+        yield document
+
+
+def _is_vector(query: object) -> bool:
+    if isinstance(query, np.ndarray):
+        if query.ndim != 1:
+            raise InvalidArgument(
+                f"query: expected one vector, got shape {query.shape}; for several give a list: "
+                "search(list(vectors))"
+            )
+        return True
+    if not isinstance(query, Sequence):
+        raise InvalidArgument(f"query: expected text or a vector, got {type(query).__name__}")
+    return len(query) > 0 and isinstance(query[0], float | int | np.number)
+
+
+def _matrix(rows: Any, dim: int) -> NDArray[np.float32]:
+    try:
+        matrix = np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument(f"vectors: expected numbers, (n, {dim}): {error}") from error
+    if matrix.ndim != 2 or matrix.shape[1] != dim:
+        raise InvalidArgument(f"vectors: expected shape (n, {dim}), got {matrix.shape}")
+    return matrix
+
+
+def _at_least_one(k: Any) -> int:
+    try:
+        wanted = operator.index(k)
+    except TypeError:
+        wanted = 0
+    if wanted < 1 or isinstance(k, bool):
+        raise InvalidArgument(f"k: expected an integer of at least 1, got {k!r}")
+    return wanted

@@ -1,0 +1,194 @@
+"""The plan over what the user named, and the one pass over it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from semsearch.errors import IngestError
+from semsearch.sources.delimited import read_delimited
+from semsearch.sources.fields import Fields
+from semsearch.sources.jsonl import read_jsonl
+from semsearch.sources.parquet import read_parquet
+from semsearch.sources.record import File, Kind, Record
+from semsearch.sources.seen import FirstSeen
+from semsearch.sources.text import STDIN, TEXT_SUFFIXES, read_stdin, read_text
+from semsearch.sources.walk import Walk, printable, suffix_of
+from semsearch.types import Document, Reject
+
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(TEXT_SUFFIXES, "text"),
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".jsonl.gz": "jsonl.gz",
+    ".ndjson.gz": "jsonl.gz",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_BEIR_CORPUS = "corpus.jsonl"
+
+
+class Sources:
+    """Everything that one ingest reads, in the order in which it was named.
+
+    A folder with a `corpus.jsonl` is a BEIR collection: only that file is read. Of any other
+    folder every text and Markdown file is a document with the id `<folder>/<path in it>`.
+    `-` is standard input, a document in each line. Every pass reads the files anew.
+
+    Attributes:
+        total_bytes: Bytes on disk of what will be read; None with standard input among it.
+        skipped: How many files in folders no reader reads, by suffix in lower case; "no suffix"
+            and "linked folder" (which are not followed) are counted as well.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        id_field: str | None = None,
+        text_field: str | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> None:
+        """Look at what is named; no content is read yet.
+
+        Args:
+            paths: Files, folders, or "-" for standard input.
+            id_field: Field of the id in tables and JSON; by default `_id`, else `id`.
+            text_field: Field of the text; by default `text`.
+            stdin: Read in place of the process's standard input.
+
+        Raises:
+            IngestError: A path does not exist, cannot be read or is of no kind that is read.
+        """
+        self._fields = Fields(id_field, text_field)
+        self._stdin = stdin
+        self._parts: list[File | Reject] = []
+        self._skipped: Counter[str] = Counter()
+        for path in paths:
+            self._add(Path(path))
+        self.total_bytes = _total(self._parts)
+        self.skipped: dict[str, int] = dict(sorted(self._skipped.items()))
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every record once, good or refused; of two with one id the first is kept."""
+        seen = FirstSeen()
+        for number, part in enumerate(self._parts):
+            for record in self._read(part):
+                kept = self._unique(record, number, seen)
+                if kept is not None:
+                    yield kept
+
+    def _add(self, path: Path) -> None:
+        if str(path) == "-":
+            self._parts.append(File("stdin", STDIN, "", 0))
+            return
+        status = _status(path)
+        if stat.S_ISDIR(status.st_mode):
+            self._add_folder(path.resolve())
+        else:
+            self._parts.append(_named_file(path, status))
+
+    def _add_folder(self, root: Path) -> None:
+        _check_readable(root)
+        corpus = root / _BEIR_CORPUS
+        if corpus.is_file():
+            self._parts.append(_named_file(corpus, _status(corpus)))
+            return
+        walk = Walk(root)
+        walk.run()
+        self._parts += walk.parts
+        self._skipped += walk.skipped
+
+    def _read(self, part: File | Reject) -> Iterator[Record]:
+        if isinstance(part, Reject):
+            return iter([Record(part, 0)])
+        match part.kind:
+            case "text":
+                return iter([read_text(part)])
+            case "jsonl" | "jsonl.gz":
+                return read_jsonl(part, self._fields)
+            case "csv" | "tsv":
+                return read_delimited(part, self._fields)
+            case "parquet":
+                return read_parquet(part, self._fields)
+            case "stdin":
+                return read_stdin(part, self._stdin or sys.stdin.buffer)
+
+    def _unique(self, record: Record, number: int, seen: FirstSeen) -> Record | None:
+        """The record, a reject in its place, or None for a line that stdin repeats."""
+        item = record.item
+        if isinstance(item, Reject):
+            return record
+        first = seen.first(item.id, number, record.position)
+        if first is None:
+            return record
+        source = _source(self._parts[first[0]])
+        if item.source == source == STDIN:
+            return None
+        reason = _duplicate(item, source, first[1])
+        reject = Reject(item.source or "", record.position, reason)
+        return Record(reject, record.bytes, record.position)
+
+
+def _duplicate(item: Document, source: str, position: int) -> str:
+    where = f"{source}:{position}" if position else source
+    return f"duplicate id {item.id!r}: the first one, at {where}, is kept"
+
+
+def _source(part: File | Reject) -> str:
+    return part.path if isinstance(part, File) else part.source
+
+
+def _total(parts: list[File | Reject]) -> int | None:
+    files = [part for part in parts if isinstance(part, File)]
+    if any(file.kind == "stdin" for file in files):
+        return None
+    return sum(file.size for file in files)
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IngestError(f"there is no file or folder {_shown(path)}; check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _unreadable(path, error) from error
+
+
+def _named_file(path: Path, status: os.stat_result) -> File:
+    if not stat.S_ISREG(status.st_mode):
+        raise IngestError(f"{_shown(path)} is not a regular file; to read a pipe, use - (stdin)")
+    kind = _KINDS.get(suffix_of(path.name))
+    if kind is None:
+        raise IngestError(f"{_shown(path)} is of no kind that is read; use {', '.join(_KINDS)}")
+    _check_readable(path)
+    # The folder resolved, the name as given: what a link is called says more than its target.
+    absolute = str(path.parent.resolve() / path.name)
+    if printable(absolute) != absolute:
+        raise IngestError(f"the path {_shown(path)} is not UTF-8; rename it")
+    return File(kind, absolute, path.name, status.st_size)
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> IngestError:
+    what = (isinstance(error, OSError) and error.strerror) or str(error)
+    return IngestError(f"{_shown(path)} cannot be read: {what}; check its permissions")
+
+
+def _shown(path: Path) -> str:
+    return repr(printable(str(path)))

@@ -1,0 +1,98 @@
+"""The documents of a folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semsearch.sources.record import File
+from semsearch.sources.text import TEXT_SUFFIXES
+from semsearch.types import Reject
+
+NO_SUFFIX = "no suffix"
+LINKED_FOLDER = "linked folder"
+
+
+def suffix_of(name: str) -> str:
+    """The suffix in lower case, with the one before it where the last is `.gz`."""
+    suffixes = Path(name.lower()).suffixes
+    return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
+
+
+def printable(path: str) -> str:
+    """A path that can be shown and stored, whatever bytes the file system has in it."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+@dataclass(slots=True)
+class Walk:
+    """What was found in a folder.
+
+    Attributes:
+        root: The folder, resolved.
+        parts: Its text files, and what looked like one and cannot be read.
+        skipped: How many files no reader reads, by suffix; folders behind links count too.
+    """
+
+    root: Path
+    parts: list[File | Reject] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Find every text file, in the order of their paths. Hidden ones are passed over."""
+        folders = [str(self.root)]
+        while folders:
+            for entry in self._entries(folders.pop()):
+                if _is_folder(entry):
+                    folders.append(entry.path)
+                else:
+                    self._take(entry)
+        self.parts.sort(key=lambda part: part.path if isinstance(part, File) else part.source)
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                return [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            self._refuse(folder, f"cannot be read: {error.strerror}")
+            return []
+
+    def _take(self, entry: os.DirEntry[str]) -> None:
+        status, problem = _status(entry)
+        suffix = suffix_of(entry.name)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            self.skipped[LINKED_FOLDER] += 1
+        elif suffix not in TEXT_SUFFIXES:
+            self.skipped[suffix or NO_SUFFIX] += 1
+        elif status is None:
+            self._refuse(entry.path, f"cannot be read: {problem}")
+        elif not stat.S_ISREG(status.st_mode):
+            self._refuse(entry.path, "not a regular file")
+        elif printable(entry.path) != entry.path:
+            self._refuse(entry.path, "its path is not UTF-8; rename it")
+        else:
+            self.parts.append(File("text", entry.path, self._id(entry.path), status.st_size))
+
+    def _id(self, path: str) -> str:
+        below = path.removeprefix(str(self.root)).lstrip(os.sep)
+        return f"{self.root.name}/{below.replace(os.sep, '/')}"
+
+    def _refuse(self, path: str, reason: str) -> None:
+        self.parts.append(Reject(printable(path), 0, reason))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # _status meets it again and says it
+        return False
+
+
+def _status(entry: os.DirEntry[str]) -> tuple[os.stat_result | None, str | None]:
+    try:
+        return entry.stat(), None
+    except OSError as error:  # a link to nowhere, to itself, or behind a locked folder
+        return None, error.strerror

@@ -1,0 +1,1 @@
+"""Files of an index: SQLite catalog, Arrow segments, writer lock."""

@@ -1,0 +1,144 @@
+"""What every vector index shares: checking arguments, the one similarity, the one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semsearch.errors import InvalidArgument
+from semsearch.vectors.base import Neighbours, Vectors
+
+LONGEST_QUERY = 1e30
+SHORTEST_QUERY = 1e-30
+"""Between these lengths no similarity over- or underflows float32 enough to change an order."""
+
+_BLOCK_FLOATS = 2**20
+"""Components rescored at a time: 8 MiB of float64."""
+
+
+class Pairs(NamedTuple):
+    """Candidates: `rows[i]` for the query `queries[i]`; any order, no pair twice."""
+
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+def check_vectors(vectors: Vectors) -> Vectors:
+    """Return `vectors` as they are, without a copy.
+
+    Raises:
+        InvalidArgument: Not a C-contiguous float32 matrix with at least one column.
+    """
+    shape_ok = vectors.ndim == 2 and vectors.shape[1] > 0
+    if not (shape_ok and vectors.dtype == np.float32 and vectors.flags.c_contiguous):
+        raise InvalidArgument(
+            "vectors: expected C-contiguous float32 of shape (n, dim), "
+            f"got {vectors.dtype} {vectors.shape}"
+        )
+    return vectors
+
+
+def check_queries(queries: Vectors, dim: int) -> Vectors:
+    """Return `queries` as C-contiguous float32, copied only when needed.
+
+    Raises:
+        InvalidArgument: Not real numbers of shape `(n, dim)`, not finite, or of a length at
+            which float32 similarities would over- or underflow.
+    """
+    array = np.asarray(queries)
+    if array.ndim != 2 or array.shape[1] != dim or array.dtype.kind not in "fiu":
+        raise InvalidArgument(
+            f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
+        )
+    lengths = np.linalg.norm(array.astype(np.float64), axis=1)
+    fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
+    if not fine.all():
+        worst = int(fine.argmin())
+        raise InvalidArgument(
+            f"queries: row {worst} has length {lengths[worst]:.3g}; expected 0 or a length from "
+            f"{SHORTEST_QUERY:g} to {LONGEST_QUERY:g}"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def allowed_rows(allowed: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64] | None:
+    """Rows that a mask allows, ascending; None when it allows all.
+
+    Raises:
+        InvalidArgument: Not a boolean array of shape `(n,)`.
+    """
+    if allowed is None:
+        return None
+    if allowed.dtype != np.bool_ or allowed.shape != (n,):
+        raise InvalidArgument(
+            f"allowed: expected bool of shape ({n},), got {allowed.dtype} {allowed.shape}"
+        )
+    return None if allowed.all() else np.flatnonzero(allowed)
+
+
+def check_k(k: int, available: int) -> int:
+    """Columns of the answer: `k`, or as many rows as there are.
+
+    Raises:
+        InvalidArgument: `k` is not an integer of at least 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InvalidArgument(f"k: expected an integer of at least 1, got {k!r}")
+    return min(int(k), available)
+
+
+def similarities(queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
+    """Inner product of each query with the row beside it: the definition of a score.
+
+    Products of two float32 are exact in float64 and each row is summed alone by numpy's pairwise
+    sum, so the bits depend on the two vectors only: not on a batch, a block or an alignment, as
+    those of BLAS do.
+
+    Args:
+        queries: `(m, dim)`, or `(1, dim)` for one query against all.
+        rows: `(m, dim)`.
+
+    Returns:
+        `(m,)` float32, the float64 sum rounded once; never -0.0.
+    """
+    products = np.multiply(queries, rows, dtype=np.float64)
+    scores: NDArray[np.float32] = products.sum(axis=1).astype(np.float32)
+    return np.add(scores, np.float32(0), out=scores)
+
+
+def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
+    """Score candidates and keep the best `k` of each query, ties by ascending row.
+
+    Every query must have at least `k` candidates.
+    """
+    scores = np.empty(len(pairs.rows), np.float32)
+    for part in blocks(len(scores), max(1, _BLOCK_FLOATS // queries.shape[1])):
+        scores[part] = similarities(queries[pairs.queries[part]], vectors[pairs.rows[part]])
+    order = np.lexsort((pairs.rows, -scores, pairs.queries))
+    first = np.searchsorted(pairs.queries[order], np.arange(len(queries)))
+    best = order[first[:, None] + np.arange(k)]
+    return Neighbours(pairs.rows[best], scores[best])
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Cut `range(n)` into slices of at most `size`."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def nothing(n_queries: int) -> Neighbours:
+    """Return the answer when no row may be returned: `(n_queries, 0)`."""
+    shape = (n_queries, 0)
+    return Neighbours(np.empty(shape, np.int64), np.empty(shape, np.float32))
+
+
+def stack(parts: list[Neighbours], k: int) -> Neighbours:
+    """Join the answers to consecutive batches of queries; no batch at all gives `(0, k)`."""
+    if not parts:
+        return Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return Neighbours(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.similarities for part in parts]),
+    )
