@@ -19,8 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--crash-rounds",
         type=int,
-        help="random kills (default 20); from 100 on, injected kills come at every step, also at "
-        "those that leave the files as the step before left them",
+        help="random kills (default 20); from 100 on, everything else is thorough, too: kills and "
+        "failures at every step, rather than at every second of those that change files, and "
+        "200 commits under readers, rather than 60",
     )
     group.addoption("--crash-seed", type=int, help="seed of the random kills (default: new)")
 

@@ -162,7 +162,7 @@ def test_a_kill_at_any_step_leaves_the_state_before_or_after(
 ) -> None:
     interrupted = Interrupted(name, fast_folder)
     steps = interrupted.unharmed()
-    chosen = list(range(len(steps))) if thorough else distinct(steps)
+    chosen = list(range(len(steps))) if thorough else distinct(steps)[::2]
     pending: tuple[int, Path] | None = None
     for step in chosen:
         with interrupted.killed_at(step) as path:  # one is running while the last is looked at
