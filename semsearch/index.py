@@ -26,6 +26,7 @@ from semsearch.sources import Sources
 from semsearch.storage.schema import FORMAT_VERSION
 from semsearch.store import Store
 from semsearch.types import Document, Hit, LatentSpace, OnConflict, Reject
+from semsearch.writer import writing
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
@@ -350,23 +351,23 @@ class Index:
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Delete documents in one commit; gives how many of the ids there were."""
-        with self._store.write() as writer:
+        with writing(self._store) as writer:
             return writer.delete(_ids(ids))
 
     # -- keeping -----------------------------------------------------------------------------
 
-    def optimize(self, kind: str = "exact") -> None:
+    def optimize(self, kind: str | None = None) -> None:
         """Merge all segments into one, drop deleted vectors, give free space back.
 
         Args:
             kind: How the merged segment is searched: "exact", or "sq8": 8-bit codes scanned
-                first, the best candidates scored exactly.
+                first, the best candidates scored exactly; None keeps what the largest has.
 
         Raises:
             InvalidArgument: No such kind.
             IndexLocked: Another process is writing.
         """
-        with self._store.write() as writer:
+        with writing(self._store) as writer:
             writer.optimize(kind)
 
     def verify(self) -> VerifyReport:

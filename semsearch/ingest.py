@@ -16,8 +16,9 @@ from semsearch.errors import InvalidArgument
 from semsearch.sources import Record
 from semsearch.storage.catalog import DocumentRow
 from semsearch.storage.checksum import content_hash
-from semsearch.store import Store, Writer
+from semsearch.store import Store
 from semsearch.types import Document, OnConflict, Reject, Span, metadata_json
+from semsearch.writer import Writer, writing
 
 COMMIT_CHUNKS = 16_384
 """A commit is made at the latest when this many chunks wait for one (25 MB at 384 dimensions)."""
@@ -103,7 +104,7 @@ def add(
     on_conflict: OnConflict = "replace",
 ) -> IngestReport:
     """Add documents that a program gives; see `Index.add`."""
-    with store.write() as writer:
+    with writing(store) as writer:
         ingest = _Ingest(store, writer, embedder, on_conflict)
         for item in _items(documents, vectors):
             ingest.put(item)
@@ -136,7 +137,7 @@ def ingest_records(
 
     Commits as it goes. When it is interrupted, what was encoded by then is committed too.
     """
-    with store.write() as writer:
+    with writing(store) as writer:
         ingest = _Ingest(store, writer, embedder, "replace", report)
         try:
             for record in records:

@@ -15,8 +15,9 @@ from semsearch.snapshot import LiveSegment, Snapshot, document_damage
 from semsearch.storage.catalog import ChunkRow
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
-from semsearch.store import Store, Writer
+from semsearch.store import Store
 from semsearch.vectors import backend
+from semsearch.writer import Writer, writing
 
 _BLOCK = 65_536
 _SAMPLE = 50
@@ -210,7 +211,7 @@ def repair(store: Store, embedder: Embedder | None) -> RepairReport:
     cannot be made again; those stay reported in `after`.
     """
     actions: list[str] = []
-    with store.write(sweep=False) as writer:
+    with writing(store, sweep=False) as writer:
         with store.read() as snapshot:
             actions += _put_back(writer, snapshot)
         store.forget_files()

@@ -148,13 +148,12 @@ def repair(ctx: click.Context, path: Path, device: str | None, as_json: bool) ->
 @click.option(
     "--kind",
     type=click.Choice(["exact", "sq8"]),
-    default="exact",
-    show_default=True,
-    help="Search all vectors exactly, or 8-bit codes first and the best candidates exactly.",
+    help="Search all vectors exactly, or 8-bit codes first and the best candidates exactly; "
+    "as it is by default.",
 )
 @index_option
 @json_option
-def optimize(kind: str, path: Path, as_json: bool) -> None:
+def optimize(kind: str | None, path: Path, as_json: bool) -> None:
     """Make an index small and fast again.
 
     It is merged into one segment, deleted vectors are dropped, free space is given back.
@@ -166,7 +165,7 @@ def optimize(kind: str, path: Path, as_json: bool) -> None:
     if as_json:
         display.echo_json({"before": _info_json(before), "after": _info_json(after)})
     else:
-        click.echo(f"{path}: {_size(before)} -> {_size(after)}, {kind}")
+        click.echo(f"{path}: {_size(before)} -> {_size(after)}")
 
 
 def _size(info: IndexInfo) -> str:

@@ -422,10 +422,14 @@ class WriteTransaction(ReadTransaction):
         """Insert a segment, or replace the row with its number."""
         self._put(schema.segments, [asdict(row)])
 
+    dropped = False
+    """Whether a segment was dropped, so that there are files to sweep."""
+
     def drop_segment(self, number: int) -> None:
         """Forget a segment; the next sweep removes its files."""
         table = schema.segments
         self._connection.execute(delete(table).where(table.c.number == number))
+        self.dropped = True
 
     def put_state(self, state: State) -> None:
         """Replace the state row."""

@@ -1,0 +1,428 @@
+"""The one writer of an index: its verbs, each a commit or as many as it says."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import uuid
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semsearch.changes import Changes, relabelled_rows, rows_to_insert
+from semsearch.errors import IndexCorrupt, InvalidArgument, StorageError
+from semsearch.latents import normalize
+from semsearch.snapshot import LiveSegment
+from semsearch.storage.catalog import SegmentRow, State, WriteTransaction
+from semsearch.storage.checksum import ends_checksum, file_checksum
+from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
+from semsearch.storage.lock import WriterLock
+from semsearch.storage.segments import read_segment, write_segment
+from semsearch.store import Store, Stray
+from semsearch.vectors import backend
+
+FAN_IN = 8
+"""This many neighbouring small segments are merged into one."""
+
+SMALL_SEGMENT = FAN_IN**4
+"""Segments of fewer live rows are merged by themselves; larger ones wait for `optimize`."""
+
+_BLOCK = 4096
+
+
+@contextmanager
+def writing(store: Store, *, sweep: bool = True) -> Iterator[Writer]:
+    """Be the one writer of an index until the block ends.
+
+    Args:
+        store: The open index.
+        sweep: First remove what a killed writer left.
+
+    Raises:
+        IndexLocked: Another writer has the index.
+        IndexCorrupt: The catalog is older than the segments beside it.
+        StorageError: The directory cannot be written.
+    """
+    store.check_open()
+    if not store.catalog.writable:
+        raise StorageError(f"{store.path}: no permission to write; it is open for reading only")
+    with WriterLock(store.path / "writer.lock") as lock:
+        writer = Writer(store, lock)
+        try:
+            if sweep:
+                writer.sweep()
+            yield writer
+        except StorageError:
+            lock.check()  # without it, another writer may have been in the way
+            raise
+
+
+class Writer:
+    """The verbs that change an index; get one from `writing`."""
+
+    def __init__(self, store: Store, lock: WriterLock) -> None:
+        self._store = store
+        self._layout = store.layout
+        self._catalog = store.catalog
+        self._lock = lock
+        self._suffix = f".{uuid.uuid4().hex}.tmp"  # of files that no transaction has named yet
+
+    # -- documents ---------------------------------------------------------------------------
+
+    def commit(self, changes: Changes) -> None:
+        """Make `changes` visible and durable in one step.
+
+        Raises:
+            InvalidArgument: Vectors do not fit the spans or the space, or one is zero.
+            StorageError: Disk full, ...; then nothing has changed.
+        """
+        vectors = self._checked(changes)
+        self._compact()
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+        keys = np.arange(state.next_chunk, state.next_chunk + len(vectors), dtype=np.int64)
+        row = self._write(state, keys, vectors) if len(keys) else None
+        with self._transaction(state) as transaction:
+            self._apply(transaction, state, changes)
+            if row is not None:
+                self._publish(transaction, row)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete documents in one commit; gives how many there were."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+            rows = snapshot.catalog.documents(ids)
+        if not rows:
+            return 0
+        keys = [row.key for row in rows.values()]
+        with self._transaction(state) as transaction:
+            gone = self._remove_chunks(transaction, keys)
+            transaction.delete_documents(keys)
+            transaction.put_state(
+                replace(
+                    state,
+                    version=state.version + 1,
+                    documents=state.documents - len(keys),
+                    chunks=state.chunks - gone,
+                )
+            )
+        return len(keys)
+
+    def _checked(self, changes: Changes) -> NDArray[np.float32]:
+        expected = (sum(len(new.spans) for new in changes.upserts), self._store.space.dim)
+        given = changes.vectors
+        if len({new.document.id for new in changes.upserts}) != len(changes.upserts):
+            raise InvalidArgument("two documents of one commit have the same id")
+        vectors = np.empty((0, expected[1]), np.float32) if given is None else given
+        if vectors.shape != expected:
+            raise InvalidArgument(f"vectors: expected shape {expected}, got {vectors.shape}")
+        return normalize(vectors)
+
+    def _apply(self, transaction: WriteTransaction, state: State, changes: Changes) -> None:
+        touched = [new.document for new in changes.upserts] + list(changes.relabels)
+        known = transaction.documents(document.id for document in touched)
+        old = [known[new.document.id].key for new in changes.upserts if new.document.id in known]
+        gone = self._remove_chunks(transaction, old)
+        documents, chunks = rows_to_insert(
+            changes.upserts, known, transaction.next_document(), state
+        )
+        transaction.put_documents(documents + relabelled_rows(changes.relabels, known))
+        transaction.insert_chunks(chunks)
+        transaction.clear_rejects(changes.reread)
+        transaction.put_rejects(changes.rejects)
+        transaction.put_state(
+            State(
+                version=state.version + 1,
+                next_segment=state.next_segment + 1,
+                next_chunk=state.next_chunk + len(chunks),
+                documents=state.documents + len(changes.upserts) - len(old),
+                chunks=state.chunks + len(chunks) - gone,
+            )
+        )
+
+    def _remove_chunks(self, transaction: WriteTransaction, documents: Sequence[int]) -> int:
+        """Mark the vectors of documents dead; a segment with none left alive is dropped."""
+        keys = sorted(transaction.delete_chunks_of(documents))
+        for row in transaction.segments():
+            dead = row.dead + bisect_right(keys, row.last) - bisect_left(keys, row.first)
+            if dead == row.rows:
+                transaction.drop_segment(row.number)
+                transaction.forget_deletions(row.first, row.last)
+            elif dead > row.dead:
+                transaction.put_segment(replace(row, dead=dead))
+        return len(keys)
+
+    # -- segments ----------------------------------------------------------------------------
+
+    def sweep(self, *, accept_loss: bool = False) -> list[Stray]:
+        """Remove files that no commit names: what a killed writer left. Gives them.
+
+        Args:
+            accept_loss: Move files that prove a loss to `set-aside/` instead of raising.
+
+        Raises:
+            IndexCorrupt: A file belongs to a later commit than the catalog knows, or to another
+                index.
+        """
+        with storage_errors(self._layout.segments):
+            self._layout.segments.mkdir(exist_ok=True)  # tools that copy may leave out empty ones
+        with self._catalog.write():  # so that none of them is about to be named by a commit
+            self._lock.check()
+            with self._store.read() as snapshot:
+                strays = self._store.strays(snapshot)
+            for stray in strays:
+                if stray.evidence and not accept_loss:
+                    raise IndexCorrupt(
+                        f"{stray.path}: {stray.evidence}. Put back what belongs together, from a "
+                        "backup; to go on without, run `semsearch repair`, which sets the file "
+                        "aside"
+                    )
+            with storage_errors(self._layout.folder):
+                for stray in strays:
+                    if stray.evidence:
+                        self._set_aside(stray.path)
+                    else:
+                        stray.path.unlink(missing_ok=True)
+        return strays
+
+    def _set_aside(self, path: Path) -> None:
+        folder = self._layout.folder / "set-aside"
+        folder.mkdir(exist_ok=True)
+        free = (folder / f"{path.name}.{n}" if n else folder / path.name for n in itertools.count())
+        path.rename(next(target for target in free if not target.exists()))
+
+    def optimize(self, kind: str | None = None) -> None:
+        """Merge all segments into one, drop the dead, build its index, give back free space.
+
+        Args:
+            kind: Vector index of the merged segment; None keeps that of the largest.
+        """
+        with self._store.read(vectors=True) as snapshot:
+            segments, state = snapshot.segments, snapshot.state()
+        if kind is None:
+            largest = max(segments, key=lambda live: live.live, default=None)
+            kind = largest.row.kind if largest else "exact"
+        done = len(segments) <= 1 and all(
+            not live.row.dead and live.row.kind == kind for live in segments
+        )
+        backend(kind)
+        if not done:
+            self._merge(state, segments, kind)
+        self.sweep()
+        self._catalog.reclaim()
+
+    def _compact(self) -> None:
+        """Merge runs of small segments and rewrite those more than half dead.
+
+        A vector is rewritten about once a tier, and there are four: a small commit stays cheap
+        whatever the size of the index, and the number of segments stays small.
+        """
+        while True:
+            with self._store.read() as snapshot:
+                run, state = run_to_merge(snapshot.segments), snapshot.state()
+            if not run:
+                return
+            try:
+                self._merge(state, run, "exact")
+            except IndexCorrupt:  # it stays as it is, reported by whoever reads it, for `repair`
+                return
+
+    def rebuild(self, live: LiveSegment) -> None:
+        """Write a segment and its derived index anew, from its own vectors."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+        self._merge(state, [live], live.row.kind)
+
+    def _merge(self, state: State, old: Sequence[LiveSegment], kind: str) -> None:
+        merged = self._write_merged(state, old, kind)
+        self._swap(state, old, [merged] if merged else [])
+
+    def _write_merged(
+        self, state: State, old: Sequence[LiveSegment], kind: str
+    ) -> SegmentRow | None:
+        total = sum(live.live for live in old)
+        if not total:
+            return None
+        keys = np.concatenate([live.live_keys() for live in old])
+        with storage_errors(self._layout.folder), self._spool(old) as vectors:
+            return self._write(state, keys, vectors, kind)
+
+    @contextmanager
+    def _spool(self, segments: Sequence[LiveSegment]) -> Iterator[NDArray[np.float32]]:
+        """Live vectors of segments in an unnamed file, so that a merge needs little memory.
+
+        Written, then mapped: to fill a map on a full disk kills the process.
+        """
+        dim = self._layout.space.dim
+        with tempfile.TemporaryFile(dir=self._layout.segments, suffix=".tmp") as file:
+            for live in segments:
+                for block in _live_blocks(live):
+                    file.write(np.ascontiguousarray(block).data)
+            file.flush()
+            yield np.memmap(file, np.float32, "r").reshape(-1, dim)
+
+    def replace_segment(
+        self, old: LiveSegment, keys: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> None:
+        """Put a new file in the place of a segment's, with `keys` as its live rows."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+        new = [self._write(state, keys, normalize(vectors))] if len(keys) else []
+        self._swap(state, [old], new)
+
+    def restore(self, found: Mapping[LiveSegment, Path]) -> None:
+        """Write segments anew from sound copies under other names: all in one commit.
+
+        A file in the place of one segment may be the only copy of another, so none is touched.
+        """
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+        rows: list[SegmentRow] = []
+        for live, path in found.items():
+            data = read_segment(path)
+            alive = ~np.isin(data.keys, live.dead)
+            vectors = data.vectors[alive] if len(live.dead) else data.vectors
+            following = replace(state, next_segment=state.next_segment + len(rows))
+            rows.append(self._write(following, data.keys[alive], vectors, live.row.kind))
+        self._swap(state, list(found), rows)
+
+    def recount(self) -> None:
+        """Set the counters to what is there."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+            documents, chunks = snapshot.catalog.counted()
+        fixed = replace(state, version=state.version + 1, documents=documents, chunks=chunks)
+        with self._transaction(state) as transaction:
+            transaction.put_state(fixed)
+
+    def _swap(self, state: State, old: Sequence[LiveSegment], new: Sequence[SegmentRow]) -> None:
+        with self._transaction(state) as transaction:
+            for live in old:
+                transaction.drop_segment(live.row.number)
+                transaction.forget_deletions(live.row.first, live.row.last)
+            for row in new:
+                self._publish(transaction, row)
+            following = state.next_segment + max(1, len(new))
+            transaction.put_state(replace(state, version=state.version + 1, next_segment=following))
+
+    def _write(
+        self,
+        state: State,
+        keys: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        kind: str = "exact",
+    ) -> SegmentRow:
+        number = state.next_segment
+        path = self._staged(self._layout.segment(number))
+        write_segment(path, self._layout.header(number, state.version + 1), keys, vectors)
+        with storage_errors(self._layout.folder):
+            row = SegmentRow(
+                number=number,
+                first=int(keys[0]),
+                last=int(keys[-1]),
+                rows=len(keys),
+                dead=0,
+                bytes=path.stat().st_size,
+                sha256=file_checksum(path),
+                ends=ends_checksum(path),
+            )
+            return self._with_derived(row, vectors, kind)
+
+    def _with_derived(self, row: SegmentRow, vectors: NDArray[np.float32], kind: str) -> SegmentRow:
+        if not backend(kind).derived:
+            return replace(row, kind=kind)
+        path = self._staged(self._layout.derived(row.number))
+        index = backend(kind).build(vectors)
+
+        def write(temporary: Path) -> None:
+            index.save(temporary)
+            try:
+                backend(kind).load(temporary, vectors)
+            except IndexCorrupt as error:  # FAISS does not tell when the last bytes do not fit
+                raise StorageError(f"{path}: not written whole; is the disk full?") from error
+
+        write_flushed(path, write)
+        return replace(
+            row,
+            kind=kind,
+            index_bytes=path.stat().st_size,
+            index_sha256=file_checksum(path),
+            index_ends=ends_checksum(path),
+        )
+
+    def _staged(self, path: Path) -> Path:
+        return path.with_name(path.name + self._suffix)
+
+    def _publish(self, transaction: WriteTransaction, row: SegmentRow) -> None:
+        """Name a segment's files, in the folder and in the catalog.
+
+        In the transaction: if the lock was taken from us, no file of another's commit is hit.
+        """
+        paths = [self._layout.segment(row.number)]
+        if row.index_bytes:
+            paths.append(self._layout.derived(row.number))
+        rename_flushed(
+            self._layout.segments, {self._staged(path).name: path.name for path in paths}
+        )
+        transaction.put_segment(row)
+
+    @contextmanager
+    def _transaction(self, planned: State) -> Iterator[WriteTransaction]:
+        try:
+            with self._catalog.write() as transaction:
+                self._lock.check()
+                if transaction.version() != planned.version:
+                    raise StorageError(
+                        f"{self._layout.folder}: changed by another writer although this one held "
+                        "the lock; was writer.lock deleted? Nothing was written, try again"
+                    )
+                yield transaction
+        except Exception:
+            with suppress(StorageError):  # the next writer sweeps as well; the cause matters more
+                self.sweep()
+            raise
+        if transaction.dropped:
+            with suppress(StorageError):  # committed all the same
+                self.sweep()
+
+
+def run_to_merge(segments: Sequence[LiveSegment]) -> list[LiveSegment]:
+    """The next segments to merge: a run of one tier, or one segment that is more than half dead.
+
+    A tier is live rows from a power of `FAN_IN` up to, not including, the next. A run is of
+    neighbours, ends with the `FAN_IN`-th of its tier, and takes in smaller ones between them.
+    """
+    for live in segments:
+        if live.row.dead * 2 > live.row.rows:
+            return [live]
+    least = 1
+    while least < SMALL_SEGMENT:
+        run: list[LiveSegment] = []
+        members = 0
+        for live in segments:
+            if live.live >= least * FAN_IN:
+                run, members = [], 0
+                continue
+            run.append(live)
+            members += live.live >= least
+            if members == FAN_IN:
+                return run
+        least *= FAN_IN
+    return []
+
+
+def _live_blocks(live: LiveSegment) -> Iterator[NDArray[np.float32]]:
+    """Vectors that are not deleted, block by block.
+
+    Raises:
+        IndexCorrupt: The file is damaged: a copy of it would pass for sound.
+    """
+    vectors, allowed = live.file.check().vectors, live.allowed
+    for at in range(0, len(vectors), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        yield vectors[block] if allowed is None else vectors[block][allowed[block]]
