@@ -644,10 +644,10 @@ class Terminal:
         os.close(slave)
         self.seen = ""
 
-    def read_until(self, text: str, seconds: float = 200) -> None:
-        """Read until `text` has been shown or the process has ended."""
+    def read_until(self, pattern: str, seconds: float = 200) -> None:
+        """Read until a pattern has been shown or the process has ended."""
         deadline = time.monotonic() + seconds
-        while text not in self.seen and time.monotonic() < deadline:
+        while not re.search(pattern, self.seen) and time.monotonic() < deadline:
             if not select.select([self._master], [], [], 1.0)[0]:
                 continue
             try:
@@ -675,7 +675,7 @@ def test_interrupted_ingest_keeps_what_was_encoded(tmp_path: Path) -> None:
     jsonl(tmp_path / "many.jsonl", [{"_id": str(n), "text": f"note {n}"} for n in range(20_000)])
     terminal = Terminal("index", "many.jsonl", "--index", "new", cwd=tmp_path)
     try:
-        terminal.read_until("1,024 documents")
+        terminal.read_until(r"[1-9][\d,]* documents")
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until("run the same command again to go on")
         assert terminal.process.wait(60) == 130
@@ -685,7 +685,7 @@ def test_interrupted_ingest_keeps_what_was_encoded(tmp_path: Path) -> None:
     assert "interrupted: what was committed is kept" in terminal.seen
     assert "Traceback" not in terminal.seen
     with semsearch.open(tmp_path / "new") as index:
-        assert 1024 <= len(index) < 20_000
+        assert 100 <= len(index) < 20_000
         assert index.verify().ok
 
 

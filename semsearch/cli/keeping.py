@@ -165,7 +165,8 @@ def optimize(kind: str | None, path: Path, as_json: bool) -> None:
     if as_json:
         display.echo_json({"before": _info_json(before), "after": _info_json(after)})
     else:
-        click.echo(f"{path}: {_size(before)} -> {_size(after)}")
+        kinds = ", ".join(sorted({segment.kind for segment in after.segments}))
+        click.echo(f"{path}: {_size(before)} -> {_size(after)}{kinds and f', {kinds}'}")
 
 
 def _size(info: IndexInfo) -> str:
