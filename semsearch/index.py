@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,18 +18,21 @@ from semsearch.chunking import MIN_TOKENS
 from semsearch.embedding import Embedder
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
+from semsearch.filters import parse
 from semsearch.ingest import IngestReport, Progress
 from semsearch.latents import normalize
 from semsearch.maintenance import RepairReport, VerifyReport
-from semsearch.search import search
+from semsearch.search import Selections, search
 from semsearch.sources import Sources
 from semsearch.storage.schema import FORMAT_VERSION
 from semsearch.store import Store
 from semsearch.types import Document, Hit, LatentSpace, OnConflict, Reject
+from semsearch.vectors import INDEX_KINDS
 from semsearch.writer import writing
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
+Where = Mapping[str, Any] | str
 DocumentLike = Document | Mapping[str, Any]
 
 
@@ -105,6 +108,7 @@ class Index:
         self._store = store
         self._encoder = encoder
         self._missing = missing
+        self._selections = Selections()
         self._embedder = (
             Embedder(encoder, store.settings.get("chunk_tokens")) if encoder is not None else None
         )
@@ -225,42 +229,51 @@ class Index:
     def search(  # type: ignore[overload-overlap]
         self,
         query: str | Sequence[float] | NDArray[np.floating[Any]],
-        k: int = ...,
+        k: SupportsIndex = ...,
         *,
+        where: Where | None = ...,
         group: bool = ...,
     ) -> list[Hit]: ...
     @overload
     def search(
         self,
-        query: Sequence[str] | Sequence[NDArray[np.floating[Any]]],
-        k: int = ...,
+        query: Sequence[str] | Sequence[Sequence[float]] | Sequence[NDArray[np.floating[Any]]],
+        k: SupportsIndex = ...,
         *,
+        where: Where | None = ...,
         group: bool = ...,
     ) -> list[list[Hit]]: ...
     def search(
-        self, query: Any, k: int = 10, *, group: bool = False
+        self, query: Any, k: SupportsIndex = 10, *, where: Where | None = None, group: bool = False
     ) -> list[Hit] | list[list[Hit]]:
         """Find the passages nearest to a query.
 
         Args:
             query: A text, a vector of `dim` numbers (any length but zero), or a list of texts or
                 of vectors, which is answered with a list of answers.
-            k: How many hits, at least 1. Fewer come back only when the index holds fewer.
+            k: How many hits, at least 1. Fewer come back only when fewer match.
+            where: Only documents that match: a dict, `{"year": {"$gte": 2020}}`, or an expression,
+                `'year >= 2020 and lang in ("en", "de")'`; see `semsearch.filters`.
             group: At most one hit, the best, for each document.
 
         Returns:
             Hits by descending cosine similarity.
 
         Raises:
-            InvalidArgument: An empty query, a wrong `k`, a vector of another dimension.
+            InvalidArgument: An empty query, a wrong `k`, a vector of another dimension, a filter
+                that cannot be read (the message points at the place).
             IndexCorrupt: A segment is damaged; `repair` tells more.
         """
+        if hasattr(query, "__array__") and not isinstance(query, np.generic):
+            query = np.asarray(query)
         single = isinstance(query, str) or _is_vector(query)
         queries = [query] if single else list(query)
         vectors = self._query_vectors(queries)
-        wanted = _at_least_one(k)
+        wanted = _integer("k", k, least=1)
+        only = None if where is None else parse(where)
         with self._store.read(vectors=True) as snapshot:
-            answers = search(snapshot, vectors, wanted, group=group)
+            segments = self._selections.of(snapshot, only) if only else snapshot.segments
+            answers = search(snapshot, segments, vectors, wanted, group=group)
         return answers[0] if single else answers
 
     def _query_vectors(self, queries: list[Any]) -> NDArray[np.float32]:
@@ -287,9 +300,9 @@ class Index:
         """Add documents, or replace those with the same id.
 
         When the call returns, its documents are on the disk and visible to every process. A call
-        of up to 16,384 chunks that takes less than 10 s, or has `on_conflict="error"`, is one
-        commit: all of it or nothing. A longer one commits as it goes. A document that is there
-        already, exactly so, costs no encoding.
+        of up to 16,384 chunks that takes less than 10 s is one commit: all of it or nothing. A
+        longer one commits as it goes. A document that is there already, exactly so, costs no
+        encoding. Metadata come back as JSON does: tuples as lists, keys as strings, sorted.
 
         Args:
             documents: Documents or dicts with `id`, `text`, optional `title`, `metadata`,
@@ -297,10 +310,12 @@ class Index:
             vectors: `(n, dim)`, one for each document, in place of the encoder's; then a document
                 is one chunk, and its text may be empty. Any length but zero.
             on_conflict: What to do about an id that is in the index: "replace" the document,
-                "skip" the new one, or "error", which adds nothing.
+                "skip" the new one, or "error", which adds nothing: however long the call, it is
+                one commit, whose vectors are held in memory.
 
         Raises:
-            InvalidArgument: A document or a vector is not acceptable; says which.
+            InvalidArgument: A document or a vector is not acceptable, or an id is given twice;
+                says which.
             IndexLocked: Another process is writing.
         """
         if on_conflict not in ("replace", "skip", "error"):
@@ -308,6 +323,8 @@ class Index:
         rows = None if vectors is None else _matrix(vectors, self.space.dim)
         if rows is None:
             _ = self.encoder
+        else:
+            rows = normalize(rows)  # all of them now: a bad one must not be found half way
         checked = _documents(documents, text_needed=rows is None)
         return ingest.add(self._store, self._embedder, checked, rows, on_conflict=on_conflict)
 
@@ -320,8 +337,12 @@ class Index:
     ) -> IngestReport:
         """Add files and folders: .txt, .md, .jsonl, .csv, .tsv, .parquet, or "-" for stdin.
 
-        Commits as it goes; run again, it encodes only what changed. Bad records do not stop it:
-        they are counted in the report and kept, see `rejects`.
+        Commits as it goes; run again, it encodes only what changed. What a source no longer holds
+        stays in the index until it is deleted. Bad records do not stop it: they are counted in
+        the report and kept, see `rejects`.
+
+        The id of a file in a folder is `<folder name>/<path in it>`: two folders of one name share
+        their ids, and the report's `moved` counts documents that another source held before.
 
         Args:
             sources: Files or folders. A folder with a `corpus.jsonl` is a BEIR collection.
@@ -333,16 +354,16 @@ class Index:
             IngestError: A source does not exist or is of no kind that is read.
             IndexLocked: Another process is writing.
         """
-        return self.ingest_records(
+        return self.ingest_sources(
             Sources(sources, id_field=id_field, text_field=text_field), progress=progress
         )
 
-    def ingest_records(
+    def ingest_sources(
         self, sources: Sources, *, progress: Callable[[Progress], None] | None = None
     ) -> IngestReport:
         """Like `ingest`, of sources that were already looked at."""
         _ = self.encoder
-        return ingest.ingest_records(self._store, self._embedder, sources, report=progress)
+        return ingest.ingest_sources(self._store, self._embedder, sources, report=progress)
 
     def rejects(self) -> list[Reject]:
         """Records that the last ingest of their source refused, by source and position."""
@@ -367,6 +388,9 @@ class Index:
             InvalidArgument: No such kind.
             IndexLocked: Another process is writing.
         """
+        if kind is not None and kind not in INDEX_KINDS:
+            expected = " or ".join(map(repr, INDEX_KINDS))
+            raise InvalidArgument(f"kind: expected {expected}, got {kind!r}")
         with writing(self._store) as writer:
             writer.optimize(kind)
 
@@ -403,7 +427,7 @@ class Index:
 def create(
     path: str | Path,
     *,
-    encoder: str | Encoder | None = None,
+    encoder: str | Path | Encoder | None = None,
     dim: int | None = None,
     chunk_tokens: int | None = None,
     device: str | None = None,
@@ -427,19 +451,17 @@ def create(
     if dim is not None:
         if encoder is not None or chunk_tokens is not None:
             raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
-        return Index(Store.create(Path(path), _vector_space(dim), {"encoder": None}), None)
+        return Index(Store.create(_folder(path), _vector_space(dim), {"encoder": None}), None)
     made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device)
     least = MIN_TOKENS + made.count_tokens([""])[0]
-    if chunk_tokens is not None and not least <= chunk_tokens <= made.max_tokens:
-        raise InvalidArgument(
-            f"chunk_tokens: expected {least} to {made.max_tokens}, got {chunk_tokens}"
-        )
+    if chunk_tokens is not None:
+        chunk_tokens = _integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
     settings = {"encoder": made.name, "chunk_tokens": chunk_tokens}
-    return Index(Store.create(Path(path), made.space, settings), made)
+    return Index(Store.create(_folder(path), made.space, settings), made)
 
 
 def open(
-    path: str | Path, *, encoder: str | Encoder | None = None, device: str | None = None
+    path: str | Path, *, encoder: str | Path | Encoder | None = None, device: str | None = None
 ) -> Index:
     """Open an index.
 
@@ -454,7 +476,7 @@ def open(
         LatentSpaceMismatch: The encoder is not the one the index was made with.
         IndexCorrupt, UnsupportedFormat, StorageError: It cannot be read.
     """
-    store = Store.open(Path(path))
+    store = Store.open(_folder(path))
     try:
         return _bound(store, encoder, device)
     except BaseException:
@@ -462,7 +484,7 @@ def open(
         raise
 
 
-def _bound(store: Store, encoder: str | Encoder | None, device: str | None) -> Index:
+def _bound(store: Store, encoder: str | Path | Encoder | None, device: str | None) -> Index:
     if encoder is not None:
         return Index(store, _encoder(encoder, device))
     name = store.settings.get("encoder")
@@ -475,13 +497,25 @@ def _bound(store: Store, encoder: str | Encoder | None, device: str | None) -> I
     return Index(store, found)
 
 
-def _encoder(encoder: str | Encoder, device: str | None) -> Encoder:
-    return encoders.load(encoder, device=device) if isinstance(encoder, str) else encoder
+def _folder(path: str | Path) -> Path:
+    """Absolute, so that an open index stays the same one when the process changes its folder."""
+    if not isinstance(path, str | Path) or "\0" in str(path):
+        raise InvalidArgument(f"path: expected the name of a folder, got {path!r}")
+    return Path(path).expanduser().absolute()
+
+
+def _encoder(encoder: str | Path | Encoder, device: str | None) -> Encoder:
+    if isinstance(encoder, str | Path):
+        return encoders.load(str(encoder), device=device)
+    if not isinstance(encoder, Encoder):
+        raise InvalidArgument(
+            f"encoder: expected a name, a folder or a semsearch encoder, got {type(encoder)}"
+        )
+    return encoder
 
 
 def _vector_space(dim: int) -> LatentSpace:
-    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
-        raise InvalidArgument(f"dim: expected an integer from 1 to 65,536, got {dim!r}")
+    dim = _integer("dim", dim, least=1, most=65_536)
     fingerprint = hashlib.sha256(f"given vectors/{dim}".encode()).hexdigest()
     return LatentSpace("given vectors", "vector", (dim,), fingerprint)
 
@@ -525,21 +559,27 @@ def _is_vector(query: object) -> bool:
     return len(query) > 0 and isinstance(query[0], float | int | np.number)
 
 
-def _matrix(rows: Any, dim: int) -> NDArray[np.float32]:
+def _matrix(rows: Any, dim: int) -> NDArray[Any]:
+    """Numbers of any real type, `(n, dim)`; also what converts to arrays, such as Arrow's."""
     try:
-        matrix = np.asarray(rows, dtype=np.float32)
+        matrix = np.asarray(rows)
+        if matrix.dtype == object and len(matrix):
+            matrix = np.stack([np.asarray(row) for row in matrix])
     except (ValueError, TypeError) as error:
         raise InvalidArgument(f"vectors: expected numbers, (n, {dim}): {error}") from error
     if matrix.ndim != 2 or matrix.shape[1] != dim:
         raise InvalidArgument(f"vectors: expected shape (n, {dim}), got {matrix.shape}")
+    if matrix.dtype.kind not in "fiu":
+        raise InvalidArgument(f"vectors: expected numbers, (n, {dim}), got {matrix.dtype}")
     return matrix
 
 
-def _at_least_one(k: Any) -> int:
+def _integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
     try:
-        wanted = operator.index(k)
+        number = operator.index(value)
     except TypeError:
-        wanted = 0
-    if wanted < 1 or isinstance(k, bool):
-        raise InvalidArgument(f"k: expected an integer of at least 1, got {k!r}")
-    return wanted
+        number = least - 1
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least:,} to {most:,}"
+        raise InvalidArgument(f"{name}: expected an integer {bounds}, got {value!r}")
+    return number

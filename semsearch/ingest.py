@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semsearch.changes import Changes, ChunkedDocument
 from semsearch.embedding import Embedder
 from semsearch.errors import InvalidArgument
-from semsearch.sources import Record
+from semsearch.sources import Record, Sources
 from semsearch.storage.catalog import DocumentRow
 from semsearch.storage.checksum import content_hash
 from semsearch.store import Store
@@ -60,6 +60,7 @@ class IngestReport:
         replaced: Documents that were there with other content, metadata or source.
         unchanged: Documents that were there, exactly so.
         skipped: Documents left alone because of `on_conflict="skip"`.
+        moved: Of those replaced, the ones that another source held before.
         rejected: Records that could not be indexed.
         chunks: Vectors written.
         tokens: Tokens encoded for them.
@@ -71,6 +72,7 @@ class IngestReport:
     replaced: int = 0
     unchanged: int = 0
     skipped: int = 0
+    moved: int = 0
     rejected: int = 0
     chunks: int = 0
     tokens: int = 0
@@ -117,19 +119,20 @@ def _items(
     if vectors is None:
         yield from map(_Item, documents)
         return
-    try:
-        for document, vector in zip(documents, vectors, strict=True):
-            yield _Item(document, vector)
-    except ValueError as error:
-        if isinstance(error, InvalidArgument):
-            raise
-        raise InvalidArgument("vectors: expected one for each document") from error
+    rest = iter(vectors)
+    for document in documents:
+        vector = next(rest, None)
+        if vector is None:
+            raise InvalidArgument("vectors: expected one for each document, got fewer")
+        yield _Item(document, vector)
+    if next(rest, None) is not None:
+        raise InvalidArgument("vectors: expected one for each document, got more")
 
 
-def ingest_records(
+def ingest_sources(
     store: Store,
     embedder: Embedder | None,
-    records: Iterable[Record],
+    sources: Sources,
     *,
     report: Report | None = None,
 ) -> IngestReport:
@@ -140,7 +143,8 @@ def ingest_records(
     with writing(store) as writer:
         ingest = _Ingest(store, writer, embedder, "replace", report)
         try:
-            for record in records:
+            ingest.forget_rejects(sources)
+            for record in sources:
                 ingest.put_record(record)
         except KeyboardInterrupt:
             ingest.commit_encoded()
@@ -170,9 +174,7 @@ class _Ingest:
         self._waiting: dict[str, _Item] = {}
         self._waiting_characters = 0
         self._taken = 0
-        self._source: str | None = None
-        with store.read() as snapshot:
-            self._sources_with_rejects = snapshot.catalog.reject_sources()
+        self._seen: set[str] = set()
         self._clear()
 
     def _clear(self) -> None:
@@ -180,25 +182,31 @@ class _Ingest:
         self._relabels: list[Document] = []
         self._rejects: list[Reject] = []
         self._reread: list[str] = []
-        self._uncommitted: set[str] = set()
 
     # -- in ----------------------------------------------------------------------------------
 
     def put(self, item: _Item) -> None:
         """Take one document."""
         id_ = item.document.id
-        if id_ in self._waiting or id_ in self._uncommitted:
-            if self._on_conflict == "error":
+        if id_ in self._seen:
+            if self._on_conflict != "skip":
                 raise InvalidArgument(f"document {id_!r} is given twice")
-            self.commit()
+            self._result = replace(self._result, skipped=self._result.skipped + 1)
+            return
+        self._seen.add(id_)
         self._waiting[id_] = item
         self._waiting_characters += len(item.document.text) + len(item.document.title)
         if len(self._waiting) >= _BATCH_DOCUMENTS or self._waiting_characters >= _BATCH_CHARACTERS:
             self._work()
 
+    def forget_rejects(self, sources: Sources) -> None:
+        """Forget the rejects of what is about to be read again."""
+        with self._store.read() as snapshot:
+            known = snapshot.catalog.reject_sources()
+        self._reread = [source for source in known if sources.covers(source)]
+
     def put_record(self, record: Record) -> None:
         """Take one record of a source."""
-        self._see_source(record.item.source)
         self._count(bytes=record.bytes)
         if isinstance(record.item, Reject):
             self._reject(record.item)
@@ -206,12 +214,6 @@ class _Ingest:
             raise InvalidArgument("this index has no encoder: add documents with their vectors")
         else:
             self.put(_Item(record.item))
-
-    def _see_source(self, source: str | None) -> None:
-        if source is not None and source != self._source:
-            self._source = source
-            if source in self._sources_with_rejects:
-                self._reread.append(source)
 
     def _reject(self, reject: Reject) -> None:
         self._rejects.append(reject)
@@ -237,7 +239,7 @@ class _Ingest:
         self._count(documents=len(items) - len(new))
         pending = sum(len(encoded.vectors) for encoded in self._encoded)
         overdue = time.monotonic() - self._committed > COMMIT_SECONDS
-        if pending >= COMMIT_CHUNKS or (overdue and self._on_conflict != "error"):
+        if (pending >= COMMIT_CHUNKS or overdue) and self._on_conflict != "error":
             self.commit_encoded()
 
     def _wanted(self, item: _Item, old: DocumentRow | None) -> bool:
@@ -268,10 +270,14 @@ class _Ingest:
         if same and labels == (old.metadata, old.source):
             self._result = replace(self._result, unchanged=self._result.unchanged + 1)
             return False
-        self._result = replace(self._result, replaced=self._result.replaced + 1)
+        moved = None not in (old.source, document.source) and old.source != document.source
+        self._result = replace(
+            self._result,
+            replaced=self._result.replaced + 1,
+            moved=self._result.moved + moved,
+        )
         if same:
             self._relabels.append(document)
-            self._uncommitted.add(document.id)
         return not same
 
     def _embed(self, items: Mapping[int, _Item]) -> None:
@@ -310,7 +316,6 @@ class _Ingest:
 
     def _take(self, place: int, chunked: ChunkedDocument, vectors: NDArray[np.float32]) -> None:
         self._encoded.append(_Encoded(self._taken + place, chunked, vectors))
-        self._uncommitted.add(chunked.document.id)
 
     def _count(
         self,

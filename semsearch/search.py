@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semsearch.filters import Filter
 from semsearch.snapshot import LiveSegment, Snapshot
 from semsearch.types import Hit
+
+_SELECTIONS_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +26,18 @@ class Ranking:
 
 
 def search(
-    snapshot: Snapshot, queries: NDArray[np.float32], k: int, *, group: bool = False
+    snapshot: Snapshot,
+    segments: Sequence[LiveSegment],
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    group: bool = False,
 ) -> list[list[Hit]]:
     """The `k` best hits of each query.
 
     Args:
         snapshot: Taken with its segments mapped.
+        segments: The snapshot's, or what a filter left of them.
         queries: `(n, dim)` float32 unit vectors.
         k: At least 1.
         group: At most one hit, the best, for each document.
@@ -34,7 +45,7 @@ def search(
     Returns:
         One list for each query: exactly `min(k, chunks)` hits, or documents when grouped.
     """
-    rankings = _grouped(snapshot, queries, k) if group else nearest(snapshot.segments, queries, k)
+    rankings = _grouped(snapshot, segments, queries, k) if group else nearest(segments, queries, k)
     # One look-up for all queries, then shared out again.
     hits = iter(
         snapshot.hits(
@@ -43,6 +54,29 @@ def search(
         )
     )
     return [[next(hits) for _ in ranking.keys] for ranking in rankings]
+
+
+class Selections:
+    """What filters leave of the segments, kept for the queries to come while nothing is written."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, Filter], tuple[LiveSegment, ...]] = OrderedDict()
+
+    def of(self, snapshot: Snapshot, where: Filter) -> tuple[LiveSegment, ...]:
+        """The snapshot's segments with only the chunks of matching documents alive."""
+        key = (snapshot.version, where)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        matching = np.array(snapshot.catalog.matching_chunks(where), np.int64)
+        selection = tuple(live.narrowed(matching) for live in snapshot.segments)
+        with self._lock:
+            self._kept[key] = selection
+            while len(self._kept) > _SELECTIONS_KEPT:
+                self._kept.popitem(last=False)
+        return selection
 
 
 def nearest(segments: Sequence[LiveSegment], queries: NDArray[np.float32], k: int) -> list[Ranking]:
@@ -64,21 +98,22 @@ def nearest(segments: Sequence[LiveSegment], queries: NDArray[np.float32], k: in
     ]
 
 
-def _grouped(snapshot: Snapshot, queries: NDArray[np.float32], k: int) -> list[Ranking]:
+def _grouped(
+    snapshot: Snapshot, segments: Sequence[LiveSegment], queries: NDArray[np.float32], k: int
+) -> list[Ranking]:
     """Like `nearest`, the best chunk of each document only.
 
     Fetches more chunks until every query has `k` documents: twice as many, then four times, ...
     """
-    chunks = sum(live.live for live in snapshot.segments)
-    wanted = min(snapshot.state().documents, k)
+    chunks = sum(live.live for live in segments)
     fetch = 2 * k
     while True:
-        rankings = nearest(snapshot.segments, queries, fetch)
+        rankings = nearest(segments, queries, fetch)
         owners = snapshot.catalog.chunk_documents(
             {int(key) for ranking in rankings for key in ranking.keys}
         )
         grouped = [_best_of_each(ranking, owners, k) for ranking in rankings]
-        if fetch >= chunks or all(len(ranking.keys) >= wanted for ranking in grouped):
+        if fetch >= chunks or all(len(ranking.keys) == k for ranking in grouped):
             return grouped
         fetch *= 2
 

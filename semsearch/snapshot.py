@@ -240,6 +240,11 @@ class LiveSegment:
         mask[_rows_of(self.file, self.dead)] = False
         return mask
 
+    def narrowed(self, wanted: NDArray[np.int64]) -> LiveSegment:
+        """The segment as if all but the `wanted` chunks (keys, ascending) were deleted."""
+        others = np.setdiff1d(self.file.data.keys, wanted, assume_unique=True)
+        return LiveSegment(self.row, self.file, np.union1d(self.dead, others))
+
     def live_keys(self) -> NDArray[np.int64]:
         """Keys of the live rows, ascending."""
         keys = self.file.data.keys
@@ -370,6 +375,7 @@ class Snapshot:
         documents = self.catalog.documents_by_key({row.document for row in chunks.values()})
         found = [(documents.get(chunks[key].document), chunks[key]) for key in keys]
         self._check_scores(keys, scores)
+        scores = [min(1.0, max(-1.0, score)) for score in scores]  # rounding may pass the ends
         return [
             self._hit(document, chunk, score)
             for (document, chunk), score in zip(found, scores, strict=True)

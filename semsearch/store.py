@@ -239,4 +239,6 @@ def _no_catalog(path: Path) -> StorageError:
     segments = path / "segments"
     if segments.is_dir() and any(segments.glob("*.arrow")):
         return IndexCorrupt(f"{path}/catalog.db: the file is missing; restore it from a backup")
-    return IndexNotFound(f"{path}: no index here; make one with `semsearch index SOURCE --index`")
+    return IndexNotFound(
+        f"{path}: no index here; make one with `semsearch index SOURCE --index {path}`"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,9 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 MAX_ID_LENGTH = 1024
 """Longest document id, in characters."""
+
+MAX_METADATA_DEPTH = 100
+"""Deepest nesting of metadata: SQLite's JSON functions stop at 1,000, filters much earlier."""
 
 MAX_TEXT_BYTES = 16 * 2**20
 """Longest text of one document, in bytes of UTF-8; longer ones are rejected, not cut."""
@@ -119,7 +123,7 @@ class Document:
         Raises:
             InvalidArgument: Not a dict, a field is missing, unknown or wrong.
         """
-        if not isinstance(raw, dict):
+        if not isinstance(raw, Mapping):
             raise InvalidArgument(f"expected a Document or a dict, got {type(raw).__name__}")
         unknown = raw.keys() - {"id", "text", "title", "metadata", "source"}
         if unknown:
@@ -127,7 +131,10 @@ class Document:
             raise InvalidArgument(f"unknown field {names}: put your own fields in metadata={{...}}")
         if "id" not in raw:
             raise InvalidArgument("missing field 'id'")
-        return cls(**{"text": "", **raw})
+        given = {"text": "", **raw}
+        if given.get("metadata") is None:
+            given["metadata"] = {}
+        return cls(**given)
 
 
 def _check_string(name: str, value: object) -> None:
@@ -152,11 +159,31 @@ def metadata_json(metadata: object) -> str:
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"metadata: not JSON: {error}") from error
+        raise InvalidArgument(f"metadata{_not_json(metadata)}: not JSON: {error}") from error
+    if _depth(metadata) > MAX_METADATA_DEPTH:
+        raise InvalidArgument(f"metadata: nested deeper than {MAX_METADATA_DEPTH} levels")
     if _ESCAPED_NUL.search(text):
         raise InvalidArgument("metadata: holds a NUL character")
     _check_string("metadata", text)
     return text
+
+
+def _depth(value: object) -> int:
+    """Levels of lists and objects; `json.dumps` has bounded the recursion."""
+    if not isinstance(value, dict | list | tuple):
+        return 0
+    parts = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, parts), default=0)
+
+
+def _not_json(metadata: JSONObject) -> str:
+    """Names the first key whose value is not JSON."""
+    for key, value in metadata.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            return f"[{key!r}]"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

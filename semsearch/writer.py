@@ -205,8 +205,7 @@ class Writer:
         with self._store.read(vectors=True) as snapshot:
             segments, state = snapshot.segments, snapshot.state()
         if kind is None:
-            largest = max(segments, key=lambda live: live.live, default=None)
-            kind = largest.row.kind if largest else "exact"
+            kind = _kind_of_largest(segments)
         done = len(segments) <= 1 and all(
             not live.row.dead and live.row.kind == kind for live in segments
         )
@@ -228,7 +227,7 @@ class Writer:
             if not run:
                 return
             try:
-                self._merge(state, run, "exact")
+                self._merge(state, run, _kind_of_largest(run))
             except IndexCorrupt:  # it stays as it is, reported by whoever reads it, for `repair`
                 return
 
@@ -272,7 +271,8 @@ class Writer:
         """Put a new file in the place of a segment's, with `keys` as its live rows."""
         with self._store.read() as snapshot:
             state = snapshot.state()
-        new = [self._write(state, keys, normalize(vectors))] if len(keys) else []
+        kind = old.row.kind
+        new = [self._write(state, keys, normalize(vectors), kind)] if len(keys) else []
         self._swap(state, [old], new)
 
     def restore(self, found: Mapping[LiveSegment, Path]) -> None:
@@ -414,6 +414,11 @@ def run_to_merge(segments: Sequence[LiveSegment]) -> list[LiveSegment]:
                 return run
         least *= FAN_IN
     return []
+
+
+def _kind_of_largest(segments: Sequence[LiveSegment]) -> str:
+    largest = max(segments, key=lambda live: live.live, default=None)
+    return largest.row.kind if largest else "exact"
 
 
 def _live_blocks(live: LiveSegment) -> Iterator[NDArray[np.float32]]:

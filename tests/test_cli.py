@@ -243,7 +243,7 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
 )
 def test_missing_index_is_one_line(arguments: list[str]) -> None:
     line = fail(*arguments, "--index", "nowhere")
-    assert line.startswith("error: nowhere: no index here")
+    assert line.startswith(f"error: {Path('nowhere').absolute()}: no index here")
 
 
 def test_default_index_and_environment(
@@ -614,8 +614,26 @@ def test_chunk_tokens_are_fixed(copy: Path, built: Path) -> None:
 def test_impossible_chunk_tokens_leave_no_index(built: Path, tokens: str, tmp_path: Path) -> None:
     corpus = built.parent / "corpus.jsonl"
     line = fail("index", corpus, "--index", "new", "--chunk-tokens", tokens)
-    assert "chunk_tokens: expected 34 to 256" in line
+    assert "chunk_tokens: expected an integer from 34 to 256" in line
     assert not (tmp_path / "new").exists()
+
+
+def test_closed_streams_and_narrow_terminals_are_no_tracebacks(tmp_path: Path) -> None:
+    for command in ("index - --index new", "search --queries - --index new"):
+        shell = f"{sys.executable} -m semsearch {command} <&-"
+        done = subprocess.run(
+            shell,
+            shell=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "error: standard input is closed; pipe something into it\n"
+        assert not (tmp_path / "new").exists()
+    assert display.wrapped("some words", 0) == list("somewords")
 
 
 @pytest.mark.model

@@ -489,7 +489,7 @@ class TestJSONLines:
             ('"x"', "expected a JSON object, got str"),
             ('{"id": "x", "text": "a", "n": NaN}', "invalid JSON: NaN is not a JSON value"),
             ('{"id": "x", "text": "a", "n": -Infinity}', "invalid JSON: -Infinity is not a"),
-            ('{"id": "x", "text": "a", "n": 1e999}', "metadata: not JSON: Out of range float"),
+            ('{"id": "x", "text": "a", "n": 1e999}', "metadata['n']: not JSON: Out of range float"),
             ('{"id": "x", "n": ' + "[" * 10**5, "JSON nested too deeply; flatten it"),
             ('{"id": ' + "9" * 5000 + "}", "invalid JSON: Exceeds the limit (4300 digits)"),
             ('{"text": "a", "no": 1}', "no id field: expected '_id' or 'id', the fields are "),

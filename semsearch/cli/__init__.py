@@ -79,6 +79,14 @@ class Commands(click.Group):
                 return super().invoke(ctx)
         except SemsearchError as error:
             raise Failure(str(error)) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # standard output on a full disk, a closed standard input
+            raise Failure(f"{error.filename or 'output'}: {error.strerror or error}") from error
+        except RuntimeError as error:
+            if sys.stdin is not None:
+                raise
+            raise Failure("standard input is closed; pipe something into it") from error
         except KeyboardInterrupt as error:
             raise Interrupted(_interrupted(ctx)) from error
 

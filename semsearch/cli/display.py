@@ -143,6 +143,7 @@ def wrapped(text: str, room: int) -> list[str]:
     """Lines of at most `room` columns; words longer than a line are cut."""
     lines: list[str] = []
     line = ""
+    room = max(1, room)
     for word in text.split():
         longer = f"{line} {word}" if line else word
         if cells(longer) <= room:

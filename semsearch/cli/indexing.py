@@ -135,7 +135,7 @@ def _ingest(opened: Index, sources: Sources) -> IngestReport:
     name = opened.space.name
     beginning = "looking for changes" if len(opened) else f"loading {name} ..."
     with IngestBar(sources.total_bytes, beginning) as bar:
-        return opened.ingest_records(sources, progress=bar)
+        return opened.ingest_sources(sources, progress=bar)
 
 
 def _documents(report: IngestReport) -> int:
@@ -150,9 +150,14 @@ def _summary(path: Path, report: IngestReport) -> str:
     speed = report.tokens / max(report.seconds, 1e-9)
     made = f" in {display.count(report.chunks, 'chunk')}" if report.chunks else ""
     pace = f", {speed:,.0f} tokens/s" if report.tokens else ""
+    moved = (
+        f"\n{display.count(report.moved, 'document')} replaced one from another source"
+        if report.moved
+        else ""
+    )
     return (
         f"Indexed {display.count(_documents(report), 'document')} ({became}){made}, "
-        f"{display.duration(report.seconds)}{pace} -> {path}"
+        f"{display.duration(report.seconds)}{pace} -> {path}{moved}"
     )
 
 
@@ -178,6 +183,7 @@ def _as_json(path: Path, sources: Sources, report: IngestReport) -> dict[str, ob
         "added": report.added,
         "replaced": report.replaced,
         "unchanged": report.unchanged,
+        "moved": report.moved,
         "rejected": report.rejected,
         "chunks": report.chunks,
         "tokens": report.tokens,

@@ -69,7 +69,15 @@ def _query(line: bytes) -> Query:
     return Query(id_, text)
 
 
-def answer(index: Index, queries: Sequence[Query], k: int, format_: Format, tag: str) -> None:
+def answer(
+    index: Index,
+    queries: Sequence[Query],
+    k: int,
+    format_: Format,
+    tag: str,
+    *,
+    where: str | None = None,
+) -> None:
     """Search for all queries and print the answers, a document at most once for each.
 
     Raises:
@@ -81,7 +89,7 @@ def answer(index: Index, queries: Sequence[Query], k: int, format_: Format, tag:
     with query_bar(len(queries)) as bar:
         for at in range(0, len(queries), _BATCH):
             batch = queries[at : at + _BATCH]
-            answers = index.search([query.text for query in batch], k, group=True)
+            answers = index.search([query.text for query in batch], k, where=where, group=True)
             for query, hits in zip(batch, answers, strict=True):
                 _write(query.id, hits, format_, tag)
             bar.update(len(batch))

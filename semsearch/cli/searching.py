@@ -25,6 +25,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
 @click.command(
     epilog=examples(
         'semsearch search "my bread comes out like a brick" -k 3',
+        'semsearch search "tired all the time" --where \'subject = "medicine" and year >= 2010\'',
         "semsearch search --queries queries.jsonl --format trec -k 100 > run.trec",
     )
 )
@@ -38,6 +39,11 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     help="How many hits.",
 )
 @index_option
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help='Only documents whose metadata match, such as \'year >= 2020 and lang in ("en", "de")\'.',
+)
 @click.option("--group", is_flag=True, help="Show only the best passage of each document.")
 @click.option(
     "--queries",
@@ -62,6 +68,7 @@ def search(
     query: str | None,
     k: int,
     path: Path,
+    where: str | None,
     group: bool,
     file: BinaryIO | None,
     format_: Format | None,
@@ -76,12 +83,12 @@ def search(
     if file is None:
         text = _the_query(query, format_)
         with open_index(path, device=device) as index:
-            _answer_one(index, text, k, group=group, as_json=as_json)
+            _answer_one(index, text, k, where=where, group=group, as_json=as_json)
         return
     _check_run(query, format_, tag, as_json=as_json)
     queries = read_queries(file)
     with open_index(path, device=device) as index:
-        answer(index, queries, k, format_ or "jsonl", tag)
+        answer(index, queries, k, format_ or "jsonl", tag, where=where)
 
 
 def _the_query(query: str | None, format_: Format | None) -> str:
@@ -101,14 +108,18 @@ def _check_run(query: str | None, format_: Format | None, tag: str, *, as_json: 
         raise click.UsageError(f"--tag {tag!r}: expected a name without blanks.")
 
 
-def _answer_one(index: Index, query: str, k: int, *, group: bool, as_json: bool) -> None:
+def _answer_one(
+    index: Index, query: str, k: int, *, where: str | None, group: bool, as_json: bool
+) -> None:
     if not as_json and not len(index):
         click.echo(_EMPTY)
         return
     with hint(f"loading {index.space.name} ..."):
-        hits = index.search(query, k, group=group)
+        hits = index.search(query, k, where=where, group=group)
     if as_json:
         display.echo_json({"query": query, "hits": [_as_json(hit) for hit in hits]})
+    elif not hits:
+        click.echo("no document matches the filter")
     else:
         click.echo("\n\n".join(_shown(rank, hit, query) for rank, hit in enumerate(hits, 1)))
 

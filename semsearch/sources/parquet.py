@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -46,7 +47,7 @@ def _items(file: File, fields: Fields, batch: Any, before: int) -> Iterator[Docu
         try:
             raw = _row(batch.schema.names, columns, index)
             needed = (fields.id_name(raw), fields.text_name(raw))
-            present = {k: v for k, v in raw.items() if v is not None or k in needed}
+            present = {k: v for k, v in raw.items() if not _missing(v) or k in needed}
             yield fields.document(present, file.path)
         except InvalidArgument as error:
             yield Reject(file.path, before + index + 1, str(error))
@@ -91,6 +92,11 @@ def _plain(value: Any) -> Any:
         case dict():
             return {key: _plain(part) for key, part in value.items()}
     return _scalar(value)
+
+
+def _missing(value: Any) -> bool:
+    """Null, or NaN, which pandas writes for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _scalar(value: Any) -> Any:

@@ -69,9 +69,11 @@ class Sources:
         self._fields = Fields(id_field, text_field)
         self._stdin = stdin
         self._parts: list[File | Reject] = []
+        self._roots: list[str] = []
         self._skipped: Counter[str] = Counter()
         for path in paths:
-            self._add(Path(path))
+            self._add(_path(path))
+        self._parts = list({_source(part): part for part in reversed(self._parts)}.values())[::-1]
         self.total_bytes = _total(self._parts)
         self.skipped: dict[str, int] = dict(sorted(self._skipped.items()))
 
@@ -84,8 +86,14 @@ class Sources:
                 if kept is not None:
                     yield kept
 
+    def covers(self, source: str) -> bool:
+        """Whether a source is one of these, or was in one of these folders."""
+        roots = (f"{root.rstrip('/')}/" for root in self._roots)
+        return source in {_source(part) for part in self._parts} or source.startswith(tuple(roots))
+
     def _add(self, path: Path) -> None:
         if str(path) == "-":
+            _ = self._stdin or _process_stdin()
             self._parts.append(File("stdin", STDIN, "", 0))
             return
         status = _status(path)
@@ -100,6 +108,7 @@ class Sources:
         if corpus.is_file():
             self._parts.append(_named_file(corpus, _status(corpus)))
             return
+        self._roots.append(str(root))
         walk = Walk(root)
         walk.run()
         self._parts += walk.parts
@@ -118,7 +127,7 @@ class Sources:
             case "parquet":
                 return read_parquet(part, self._fields)
             case "stdin":
-                return read_stdin(part, self._stdin or sys.stdin.buffer)
+                return read_stdin(part, self._stdin or _process_stdin())
 
     def _unique(self, record: Record, number: int, seen: FirstSeen) -> Record | None:
         """The record, a reject in its place, or None for a line that stdin repeats."""
@@ -134,6 +143,18 @@ class Sources:
         reason = _duplicate(item, source, first[1])
         reject = Reject(item.source or "", record.position, reason)
         return Record(reject, record.bytes, record.position)
+
+
+def _path(path: str | Path) -> Path:
+    if not isinstance(path, str | Path):
+        raise IngestError(f"expected the path of a file or folder, got {type(path).__name__}")
+    return Path(path).expanduser()
+
+
+def _process_stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise IngestError("standard input is closed; pipe something into it")
+    return sys.stdin.buffer
 
 
 def _duplicate(item: Document, source: str, position: int) -> str:

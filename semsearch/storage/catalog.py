@@ -30,9 +30,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from semsearch.errors import IndexCorrupt, IndexLocked, StorageError, UnsupportedFormat
+from semsearch.filters import Filter
 from semsearch.storage import schema
 from semsearch.storage.checksum import row_checksum
 from semsearch.storage.durable import sync
+from semsearch.storage.where import condition
 from semsearch.types import Reject, Span
 
 _BUSY_SECONDS = 30.0
@@ -280,8 +282,10 @@ class ReadTransaction:
 
     def documents(self, ids: Iterable[str]) -> dict[str, DocumentRow]:
         """The documents that exist among `ids`, by id."""
-        rows = self._connection.execute(_DOCUMENTS_BY_ID, {"values": _json(ids)})
-        return {row.id: _document(row) for row in rows}
+        wanted = set(ids)
+        rows = self._connection.execute(_DOCUMENTS_BY_ID, {"values": _json(wanted)})
+        # SQLite ends a text at a NUL: what it found for "a\0b" is "a".
+        return {row.id: _document(row) for row in rows if row.id in wanted}
 
     def documents_by_key(self, keys: Iterable[int]) -> dict[int, DocumentRow]:
         """The documents with these keys, by key."""
@@ -336,6 +340,16 @@ class ReadTransaction:
             select(table.c.key).where(table.c.key.between(first, last)).order_by(table.c.key)
         )
         return [row.key for row in rows]
+
+    def matching_chunks(self, where: Filter) -> list[int]:
+        """Keys of the chunks of all documents that match a filter, ascending."""
+        statement = (
+            select(schema.chunks.c.key)
+            .join(schema.documents, schema.documents.c.key == schema.chunks.c.document)
+            .where(condition(where))
+            .order_by(schema.chunks.c.key)
+        )
+        return list(self._connection.execute(statement).scalars())
 
     def counted(self) -> tuple[int, int]:
         """Documents and chunks, counted anew (verify holds the state row against it)."""

@@ -8,6 +8,9 @@ from typing import cast
 from semsearch.errors import InvalidArgument
 from semsearch.vectors.base import VectorIndex
 
+INDEX_KINDS = ("exact", "sq8")
+"""What users choose from; "numpy", the oracle, is for tests."""
+
 _BACKENDS = {
     "exact": ("semsearch.vectors.faiss", "FaissExact"),
     "numpy": ("semsearch.vectors.exact", "NumpyExact"),
