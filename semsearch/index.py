@@ -22,7 +22,7 @@ from semsearch.filters import parse
 from semsearch.ingest import IngestReport, Progress
 from semsearch.latents import normalize
 from semsearch.maintenance import RepairReport, VerifyReport
-from semsearch.search import Selections, search
+from semsearch.search import search
 from semsearch.sources import Sources
 from semsearch.storage.schema import FORMAT_VERSION
 from semsearch.store import Store
@@ -108,7 +108,6 @@ class Index:
         self._store = store
         self._encoder = encoder
         self._missing = missing
-        self._selections = Selections()
         self._embedder = (
             Embedder(encoder, store.settings.get("chunk_tokens")) if encoder is not None else None
         )
@@ -272,7 +271,7 @@ class Index:
         wanted = _integer("k", k, least=1)
         only = None if where is None else parse(where)
         with self._store.read(vectors=True) as snapshot:
-            segments = self._selections.of(snapshot, only) if only else snapshot.segments
+            segments = snapshot.segments if only is None else snapshot.selected(only)
             answers = search(snapshot, segments, vectors, wanted, group=group)
         return answers[0] if single else answers
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.filters import Filter
 from semsearch.snapshot import LiveSegment, Snapshot
 from semsearch.types import Hit
-
-_SELECTIONS_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +49,6 @@ def search(
         )
     )
     return [[next(hits) for _ in ranking.keys] for ranking in rankings]
-
-
-class Selections:
-    """What filters leave of the segments, kept for the queries to come while nothing is written."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, Filter], tuple[LiveSegment, ...]] = OrderedDict()
-
-    def of(self, snapshot: Snapshot, where: Filter) -> tuple[LiveSegment, ...]:
-        """The snapshot's segments with only the chunks of matching documents alive."""
-        key = (snapshot.version, where)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        matching = np.array(snapshot.catalog.matching_chunks(where), np.int64)
-        selection = tuple(live.narrowed(matching) for live in snapshot.segments)
-        with self._lock:
-            self._kept[key] = selection
-            while len(self._kept) > _SELECTIONS_KEPT:
-                self._kept.popitem(last=False)
-        return selection
 
 
 def nearest(segments: Sequence[LiveSegment], queries: NDArray[np.float32], k: int) -> list[Ranking]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.errors import BackendError, IndexCorrupt, StorageError
+from semsearch.filters import Filter
 from semsearch.storage.catalog import ChunkRow, DocumentRow, ReadTransaction, SegmentRow, State
 from semsearch.storage.checksum import content_hash, ends_checksum, file_checksum
 from semsearch.storage.segments import Segment, SegmentHeader, read_segment
@@ -23,6 +25,8 @@ from semsearch.vectors import backend
 from semsearch.vectors.base import Neighbours, VectorIndex
 
 _LARGEST_SCORE = 1.001
+
+_SELECTIONS_KEPT = 16
 
 
 class DegradedIndexWarning(UserWarning):
@@ -264,6 +268,28 @@ def _rows_of(file: SegmentFile, keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows
 
 
+class Selections:
+    """What filters left of the segments of one commit; forgotten with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Filter, tuple[LiveSegment, ...]] = OrderedDict()
+
+    def get(self, where: Filter) -> tuple[LiveSegment, ...] | None:
+        """What was put for a filter, unless it was long ago."""
+        with self._lock:
+            if where in self._kept:
+                self._kept.move_to_end(where)
+            return self._kept.get(where)
+
+    def put(self, where: Filter, segments: tuple[LiveSegment, ...]) -> None:
+        """Keep what a filter left; the one that was not asked for longest goes."""
+        with self._lock:
+            self._kept[where] = segments
+            if len(self._kept) > _SELECTIONS_KEPT:
+                self._kept.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The part of a snapshot that is kept between queries: segments and deletions of a commit."""
@@ -271,6 +297,7 @@ class View:
     version: int
     last_deletion: int
     segments: tuple[LiveSegment, ...]
+    selections: Selections
 
     @classmethod
     def of(cls, transaction: ReadTransaction, layout: Layout, previous: View | None) -> View:
@@ -286,6 +313,7 @@ class View:
                 _live(known.get(row.number), layout, row, newly_dead)
                 for row in transaction.segments()
             ),
+            selections=Selections(),
         )
 
 
@@ -323,6 +351,15 @@ class Snapshot:
     def segments(self) -> tuple[LiveSegment, ...]:
         """Live segments, in the order of their chunk keys."""
         return self._view.segments
+
+    def selected(self, where: Filter) -> tuple[LiveSegment, ...]:
+        """The segments with only the chunks of matching documents alive."""
+        found = self._view.selections.get(where)
+        if found is None:
+            matching = np.array(self.catalog.matching_chunks(where), np.int64)
+            found = tuple(live.narrowed(matching) for live in self.segments)
+            self._view.selections.put(where, found)
+        return found
 
     def state(self) -> State:
         """Counters of the commit."""

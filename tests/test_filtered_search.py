@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,20 @@ def test_a_filter_that_cannot_be_read_points_at_the_place(tmp_path: Path) -> Non
             index.search([1.0, 0.0], where="n = = 1")
         with pytest.raises(InvalidArgument, match=r"where\.n\.\$gt"):
             index.search([1.0, 0.0], where={"n": {"$gt": []}})
+
+
+def maps_of_deleted_files() -> int:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return sum("/index/segments/" in line and line.endswith("(deleted)") for line in lines)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux's /proc")
+def test_a_filter_holds_no_file_that_a_later_commit_removed(tmp_path: Path) -> None:
+    with semsearch.create(tmp_path / "index", dim=2) as index:
+        for n in range(5):
+            index.add({"id": str(n), "text": "", "metadata": {"n": n}}, [[1.0, n]])
+            assert index.search([1.0, 0.0], 9, where="n >= 0")
+        index.optimize()
+        assert len(index.search([1.0, 0.0], 9)) == 5
+        gc.collect()
+        assert maps_of_deleted_files() == 0
