@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from semsearch.errors import InvalidArgument
-from semsearch.latents import normalize
+from semsearch.latents import combine, lerp, normalize, slerp
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 MATRICES = hnp.arrays(
@@ -72,3 +72,85 @@ def test_a_row_without_direction_is_named(row: list[float], why: str) -> None:
 def test_what_is_no_matrix_of_numbers_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="expected"):
         normalize(wrong)  # type: ignore[arg-type]
+
+
+STEPS = np.linspace(0, 1, 11)
+ENDS = hnp.arrays(np.float64, (2, 6), elements=st.floats(-100, 100)).filter(
+    lambda ends: bool((np.linalg.norm(ends, axis=1) > 1e-3).all())
+)
+
+
+@given(ENDS)
+def test_a_line_begins_and_ends_at_its_ends_and_is_straight(ends: NDArray[np.float64]) -> None:
+    a, b = ends
+    line = lerp(a, b, STEPS)
+    assert line.dtype == np.float32
+    np.testing.assert_array_equal(line[0], a.astype(np.float32))
+    np.testing.assert_array_equal(line[-1], b.astype(np.float32))
+    np.testing.assert_allclose(line[5], (a + b) / 2, rtol=1e-6, atol=1e-5)
+
+
+@given(ENDS)
+def test_an_arc_turns_evenly_and_changes_its_length_evenly(ends: NDArray[np.float64]) -> None:
+    a, b = ends
+    lengths = np.linalg.norm(ends, axis=1)
+    cosine = a @ b / lengths.prod()
+    if cosine < -0.999:
+        return
+    arc = slerp(a, b, STEPS).astype(np.float64)
+    np.testing.assert_allclose(arc[[0, -1]], ends, rtol=1e-6, atol=1e-5)
+    expected = (1 - STEPS) * lengths[0] + STEPS * lengths[1]
+    np.testing.assert_allclose(np.linalg.norm(arc, axis=1), expected, rtol=1e-5)
+    units = arc / np.linalg.norm(arc, axis=1, keepdims=True)
+    turned = np.arccos(np.clip(units @ (a / lengths[0]), -1, 1))
+    np.testing.assert_allclose(turned, STEPS * np.arccos(np.clip(cosine, -1, 1)), atol=2e-3)
+
+
+def test_a_quarter_turn() -> None:
+    arc = slerp([2, 0], [0, 4], [0, 1 / 3, 0.5, 1])
+    half = 3 * 0.5**0.5
+    third = [8 / 3 * np.cos(np.pi / 6), 8 / 3 * np.sin(np.pi / 6)]
+    np.testing.assert_allclose(arc, np.array([[2, 0], third, [half, half], [0, 4]]), atol=1e-6)
+
+
+def test_an_arc_between_parallel_ends_is_their_line() -> None:
+    np.testing.assert_allclose(slerp([1, 1], [3, 3], [0.5]), [[2, 2]])
+    np.testing.assert_allclose(slerp([1, 0], [1, 1e-9], [0.5]), [[1, 5e-10]])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "t", "why"),
+    [
+        ([1, 0], [-2, 0], [0.5], "opposite"),
+        ([0, 0], [1, 0], [0.5], "zero"),
+        ([1, 0], [1, 0, 0], [0.5], "one shape"),
+        ([[1, 0]], [[1, 0]], [0.5], "one shape"),
+        ([1, 0], [0, 1], 0.5, "steps"),
+        ([1, np.nan], [0, 1], [0.5], "NaN"),
+        ([1, 0], [0, 1], [np.inf], "infinite"),
+    ],
+)
+def test_what_has_no_arc_is_refused(a: object, b: object, t: object, why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        slerp(a, b, t)  # type: ignore[arg-type]
+
+
+def test_a_sum_counts_directions_and_weights() -> None:
+    np.testing.assert_allclose(combine([1, 1], [[5.0, 0.0], [0.0, 0.1]]), [0.5**0.5] * 2, rtol=1e-6)
+    np.testing.assert_allclose(combine([-1, 1, 1], [[1, 0], [1, 0], [0, 1]]), [0, 1], atol=1e-7)
+    np.testing.assert_allclose(combine([-2], [[3, 4]]), [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "vectors", "why"),
+    [
+        ([1, -1], [[0.1, 0.2], [0.3, 0.6]], "cancel"),
+        ([0], [[1, 0]], "cancel"),
+        ([1], [[1, 0], [0, 1]], "2 finite"),
+        ([np.nan, 1], [[1, 0], [0, 1]], "2 finite"),
+        ([1, 1], [[1, 0], [0, 0]], "row 1 is zero"),
+    ],
+)
+def test_a_sum_without_direction_is_refused(weights: object, vectors: object, why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        combine(weights, vectors)  # type: ignore[arg-type]
