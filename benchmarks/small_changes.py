@@ -13,36 +13,27 @@ medians show the usual call. Linux only.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import report
 from numpy.typing import NDArray
 
 import semsearch
 
-HERE = Path(__file__).resolve().parent
-RESULT = HERE / "results" / "small_changes.json"
-README = HERE / "README.md"
 LIMIT = 2.0
 """The large index may cost this many times what the small one costs."""
 
 _BATCH = 10_000
 _WARM_UP = 8
-_LIBRARIES = ("numpy", "pyarrow", "sqlalchemy", "faiss-cpu", "faiss-gpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +58,10 @@ class Subject:
 
 def main() -> int:
     """Measure, or only write the table; 1 when a ratio is over the limit."""
-    options = _options()
-    if not options.table:
-        result = measure(options)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
-    result = json.loads(options.out.read_text())
-    print(table(result))
-    if options.out.resolve() == RESULT:
-        write_table(README, "small_changes", table(result))
-    return 0 if result["passed"] else 1
+    return report.main("small_changes", _parser(), measure, table)
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--small", type=int, default=2_000, help="documents of the small index")
     parser.add_argument("--large", type=int, default=200_000, help="documents of the large index")
@@ -87,9 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, default=600, help="adds, and deletes, of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to build; must be on a real disk")
-    parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--table", action="store_true", help="measure nothing, write the table")
-    return parser.parse_args()
+    return parser
 
 
 # -- measuring -----------------------------------------------------------------------------------
@@ -174,9 +154,9 @@ def check(subject: Subject) -> None:
     Raises:
         RuntimeError: The number of documents is wrong or the index is damaged.
     """
-    report = subject.index.verify()
-    if len(subject.index) != subject.documents or not report.ok:
-        raise RuntimeError(f"{subject.index!r} is wrong after the changes: {report.problems}")
+    found = subject.index.verify()
+    if len(subject.index) != subject.documents or not found.ok:
+        raise RuntimeError(f"{subject.index!r} is wrong after the changes: {found.problems}")
 
 
 # -- reporting -----------------------------------------------------------------------------------
@@ -206,7 +186,7 @@ def summary(subjects: list[Subject], options: argparse.Namespace) -> dict[str, A
         "limit": LIMIT,
         "passed": all(isinstance(ratio, float) and ratio <= LIMIT for ratio in judged),
         "figures": figures,
-        **circumstances(options.folder),
+        **report.circumstances(options.folder),
     }
 
 
@@ -225,61 +205,8 @@ def averages(costs: list[Cost]) -> dict[str, float]:
     }
 
 
-def circumstances(folder: Path | None) -> dict[str, Any]:
-    """Commit, machine, threads and versions."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "system": f"{platform.system()} {platform.release()}",
-            "file_system": file_system(folder or Path(tempfile.gettempdir())),
-        },
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "versions": {"python": platform.python_version(), **dict(versions())},
-    }
-
-
-def commit() -> str:
-    """The commit that was measured; says so when the working tree differs from it."""
-    head = _git("rev-parse", "--short=12", "HEAD") or "none"
-    return f"{head} with changes" if _git("status", "--porcelain") else head
-
-
-def _git(*words: str) -> str:
-    found = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
-
-
-def processor() -> str:
-    """Name of the processor."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def file_system(path: Path) -> str:
-    """Type of the file system that holds `path`: that of the longest mount point above it."""
-    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
-    above = [(len(at), kind) for _, at, kind, *_ in mounts if path.resolve().is_relative_to(at)]
-    return max(above)[1]
-
-
-def versions() -> Iterator[tuple[str, str]]:
-    """Versions of what takes part, as far as installed."""
-    for name in ("semsearch", *_LIBRARIES):
-        try:
-            yield name, version(name)
-        except ImportError:
-            continue
-
-
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    machine = result["machine"]
     head = f"| one document | {result['small']:,} | {result['large']:,} | ratio |"
     rows = [
         f"| {row['operation']}: {row['figure']} | {row['small']:,.1f} | {row['large']:,.1f} "
@@ -292,23 +219,9 @@ def table(result: dict[str, Any]) -> str:
     about = (
         f"{result['changes']} adds and as many deletes of each index, in turn; {result['dim']} "
         f"dimensions, seed {result['seed']}. Ratios of time and disk bytes are {verdict} "
-        f"{result['limit']:g}. Commit {result['commit']}, {result['date']}, "
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['file_system']}, "
-        + ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-        + "."
+        f"{result['limit']:g}. {report.measured_on(result)}"
     )
     return "\n".join([head, "|---|---:|---:|---:|", *rows, "", about])
-
-
-def write_table(page: Path, name: str, text: str) -> None:
-    """Put `text` between the page's markers of that name."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
-    before, _, rest = page.read_text().partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{page}: no markers for {name}")
-    page.write_text(f"{before}{begin}{text}\n{end}{after}")
 
 
 if __name__ == "__main__":
