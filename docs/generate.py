@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 WIDTH = 100
 
 FUNCTIONS = ("create", "open", "encoder")
-VALUES = ("Document", "Hit", "Span", "LatentSpace", "Reject")
+VALUES = ("Document", "Hit", "Chunk", "Span", "LatentSpace", "Reject")
 REPORTS = (
     index.IndexInfo,
     index.SegmentInfo,
@@ -107,7 +107,7 @@ def api_page() -> str:
     functions = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in FUNCTIONS]
     values = [_class(getattr(semsearch, name)) for name in VALUES]
     errors = [name for name in semsearch.__all__ if _is_error(getattr(semsearch, name))]
-    left_out = {*semsearch.__all__} - {*FUNCTIONS, *VALUES, *errors, "Index"}
+    left_out = {*semsearch.__all__} - {*FUNCTIONS, *VALUES, *errors, "Index", "Reader"}
     if left_out:
         raise SystemExit(f"docs/generate.py has no section for {', '.join(sorted(left_out))}")
     parts = [
@@ -118,6 +118,8 @@ def api_page() -> str:
         *functions,
         "## Index",
         *_class_body(semsearch.Index),
+        "## Reader",
+        _markdown(semsearch.Reader.__doc__),
         "## Values",
         *values,
         "## Reports",
@@ -163,8 +165,9 @@ _OPERATORS = ("__len__", "__contains__", "__iter__")
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties in the order they are written."""
-    for name, raw in vars(cls).items():
+    """Public methods and properties, those it inherits first, in the order they are written."""
+    classes = [base for base in reversed(cls.__mro__) if base.__module__.startswith("semsearch")]
+    for name, raw in {name: raw for each in classes for name, raw in vars(each).items()}.items():
         member = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
         public = not name.startswith("_") or (cls is semsearch.Index and name in _OPERATORS)
         if public and (inspect.isfunction(member) or isinstance(member, property)):

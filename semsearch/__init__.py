@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         UnsupportedFormat,
     )
     from semsearch.index import Index, create, open
-    from semsearch.types import Document, Hit, LatentSpace, Reject, Span
+    from semsearch.reader import Reader
+    from semsearch.types import Chunk, Document, Hit, LatentSpace, Reject, Span
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,8 @@ _HOMES = {
     "create": "index",
     "open": "index",
     "Index": "index",
+    "Reader": "reader",
+    "Chunk": "types",
     "Document": "types",
     "Hit": "types",
     "LatentSpace": "types",
@@ -63,6 +66,7 @@ _HOMES = {
 
 __all__ = [
     "BackendError",
+    "Chunk",
     "DependencyMissing",
     "Document",
     "Hit",
@@ -75,6 +79,7 @@ __all__ = [
     "InvalidArgument",
     "LatentSpace",
     "LatentSpaceMismatch",
+    "Reader",
     "Reject",
     "SemsearchError",
     "Span",

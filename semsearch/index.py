@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, overload
+from typing import Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from semsearch import encoders, ingest, maintenance
+from semsearch.arguments import DocumentLike, documents_of, ids_of, integer, matrix_of
 from semsearch.chunking import MIN_TOKENS
 from semsearch.embedding import Embedder
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
-from semsearch.filters import parse
 from semsearch.ingest import IngestReport, Progress
 from semsearch.latents import normalize
 from semsearch.maintenance import RepairReport, VerifyReport
-from semsearch.search import search
+from semsearch.reader import PinnedReader, Reader
+from semsearch.snapshot import Snapshot
 from semsearch.sources import Sources
 from semsearch.storage.schema import FORMAT_VERSION
 from semsearch.store import Store
-from semsearch.types import Document, Hit, LatentSpace, OnConflict, Reject
+from semsearch.types import LatentSpace, OnConflict, Reject
 from semsearch.vectors import INDEX_KINDS
 from semsearch.writer import writing
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-
-Where = Mapping[str, Any] | str
-DocumentLike = Document | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class IndexInfo:
     segments: tuple[SegmentInfo, ...]
 
 
-class Index:
+class Index(Reader):
     """A directory of documents that can be searched by meaning.
 
     Get one from `semsearch.create` or `semsearch.open`; use it in a `with` block, or `close` it.
@@ -105,38 +102,13 @@ class Index:
                 f"{store.path}: its vectors are of {store.space}, but the encoder's space is "
                 f"{encoder.space}; open it with the encoder it was made with, or index anew"
             )
+        super().__init__(store.path, store.space, encoder, missing)
         self._store = store
-        self._encoder = encoder
-        self._missing = missing
         self._embedder = (
             Embedder(encoder, store.settings.get("chunk_tokens")) if encoder is not None else None
         )
 
     # -- what it is --------------------------------------------------------------------------
-
-    @property
-    def path(self) -> Path:
-        """The index directory."""
-        return self._store.path
-
-    @property
-    def space(self) -> LatentSpace:
-        """Passport of the latent space."""
-        return self._store.space
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder of the index.
-
-        Raises:
-            InvalidArgument: The index has none: vectors are always given.
-            SemsearchError: The model is not installed here.
-        """
-        if self._encoder is not None:
-            return self._encoder
-        if self._missing is not None:
-            raise self._missing
-        raise InvalidArgument(f"{self.path}: this index has no encoder; give vectors, not text")
 
     def __repr__(self) -> str:
         if self._store.closed:
@@ -145,15 +117,6 @@ class Index:
             f"<Index {str(self.path)!r}: {len(self)} documents, "
             f"{self.space.name}, {self.space.dim} dimensions>"
         )
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        with self._store.read() as snapshot:
-            return snapshot.state().documents
-
-    def __bool__(self) -> bool:
-        """An index is true even when it is empty."""
-        return True
 
     def info(self) -> IndexInfo:
         """Sizes, versions, segments."""
@@ -186,106 +149,23 @@ class Index:
 
     # -- reading -----------------------------------------------------------------------------
 
-    # A str is a Sequence[str] to a type checker; the first overload that fits is the one meant.
-    @overload
-    def get(self, ids: str) -> Document | None: ...  # type: ignore[overload-overlap]
-    @overload
-    def get(self, ids: Sequence[str]) -> list[Document | None]: ...
-    def get(self, ids: str | Sequence[str]) -> Document | list[Document | None] | None:
-        """The document with an id, or None; for a list of ids, a list in the same order."""
-        wanted = _ids(ids)
-        with self._store.read() as snapshot:
-            found = snapshot.get(wanted)
-        return found.get(ids) if isinstance(ids, str) else [found.get(id_) for id_ in wanted]
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """The newest commit, unchanged while the block lasts, whatever others write.
 
-    def __contains__(self, id_: object) -> bool:
-        """Whether there is a document with this id."""
-        if not isinstance(id_, str):
-            return False
-        with self._store.read() as snapshot:
-            return bool(snapshot.catalog.documents([id_]))
-
-    def __iter__(self) -> Iterator[Document]:
-        """All documents in the order they were added; one snapshot, whatever is written."""
-        with self._store.read() as snapshot:
-            yield from snapshot
-
-    def vectors(self, ids: str | Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Vectors of documents, by id: `(chunks, dim)` float32 of unit length, reading order.
+        Pages of one search, or a search and what is fetched for its hits, belong together only
+        within one. It is for one thread. A long one keeps the log of changes from shrinking.
 
         Raises:
-            InvalidArgument: An id is not in the index.
+            IndexCorrupt: A segment file is missing or damaged.
         """
-        wanted = _ids(ids)
         with self._store.read(vectors=True) as snapshot:
-            found = snapshot.vectors(wanted)
-        missing = [id_ for id_ in wanted if id_ not in found]
-        if missing:
-            raise InvalidArgument(f"no document with id {missing[0]!r} ({len(missing)} missing)")
-        return found
+            yield PinnedReader(self, snapshot)
 
-    @overload
-    def search(  # type: ignore[overload-overlap]
-        self,
-        query: str | Sequence[float] | NDArray[np.floating[Any]],
-        k: SupportsIndex = ...,
-        *,
-        where: Where | None = ...,
-        group: bool = ...,
-    ) -> list[Hit]: ...
-    @overload
-    def search(
-        self,
-        query: Sequence[str] | Sequence[Sequence[float]] | Sequence[NDArray[np.floating[Any]]],
-        k: SupportsIndex = ...,
-        *,
-        where: Where | None = ...,
-        group: bool = ...,
-    ) -> list[list[Hit]]: ...
-    def search(
-        self, query: Any, k: SupportsIndex = 10, *, where: Where | None = None, group: bool = False
-    ) -> list[Hit] | list[list[Hit]]:
-        """Find the passages nearest to a query.
-
-        Args:
-            query: A text, a vector of `dim` numbers (any length but zero), or a list of texts or
-                of vectors, which is answered with a list of answers.
-            k: How many hits, at least 1. Fewer come back only when fewer match.
-            where: Only documents that match: a dict, `{"year": {"$gte": 2020}}`, or an expression,
-                `'year >= 2020 and lang in ("en", "de")'`; see `semsearch.filters`.
-            group: At most one hit, the best, for each document.
-
-        Returns:
-            Hits by descending cosine similarity.
-
-        Raises:
-            InvalidArgument: An empty query, a wrong `k`, a vector of another dimension, a filter
-                that cannot be read (the message points at the place).
-            IndexCorrupt: A segment is damaged; `repair` tells more.
-        """
-        if hasattr(query, "__array__") and not isinstance(query, np.generic):
-            query = np.asarray(query)
-        single = isinstance(query, str) or _is_vector(query)
-        queries = [query] if single else list(query)
-        vectors = self._query_vectors(queries)
-        wanted = _integer("k", k, least=1)
-        only = None if where is None else parse(where)
-        with self._store.read(vectors=True) as snapshot:
-            segments = snapshot.segments if only is None else snapshot.selected(only)
-            answers = search(snapshot, segments, vectors, wanted, group=group)
-        return answers[0] if single else answers
-
-    def _query_vectors(self, queries: list[Any]) -> NDArray[np.float32]:
-        if not queries:
-            return np.empty((0, self.space.dim), np.float32)
-        if all(isinstance(query, str) for query in queries):
-            blank = [position for position, query in enumerate(queries) if not query.strip()]
-            if blank:
-                raise InvalidArgument("the query is empty")
-            return normalize(self.encoder.encode_queries(queries))
-        if any(isinstance(query, str) for query in queries):
-            raise InvalidArgument("a list of queries holds either texts or vectors, not both")
-        return normalize(_matrix(queries, self.space.dim))
+    @contextmanager
+    def _read(self, *, vectors: bool = False) -> Iterator[Snapshot]:
+        with self._store.read(vectors=vectors) as snapshot:
+            yield snapshot
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -319,12 +199,12 @@ class Index:
         """
         if on_conflict not in ("replace", "skip", "error"):
             raise InvalidArgument(f"on_conflict: {on_conflict!r} is not replace, skip or error")
-        rows = None if vectors is None else _matrix(vectors, self.space.dim)
+        rows = None if vectors is None else matrix_of(vectors, self.space.dim)
         if rows is None:
             _ = self.encoder
         else:
             rows = normalize(rows)  # all of them now: a bad one must not be found half way
-        checked = _documents(documents, text_needed=rows is None)
+        checked = documents_of(documents, text_needed=rows is None)
         return ingest.add(self._store, self._embedder, checked, rows, on_conflict=on_conflict)
 
     def ingest(
@@ -372,7 +252,7 @@ class Index:
     def delete(self, ids: str | Iterable[str]) -> int:
         """Delete documents in one commit; gives how many of the ids there were."""
         with writing(self._store) as writer:
-            return writer.delete(_ids(ids))
+            return writer.delete(ids_of(ids))
 
     # -- keeping -----------------------------------------------------------------------------
 
@@ -454,7 +334,7 @@ def create(
     made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device)
     least = MIN_TOKENS + made.count_tokens([""])[0]
     if chunk_tokens is not None:
-        chunk_tokens = _integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
+        chunk_tokens = integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
     settings = {"encoder": made.name, "chunk_tokens": chunk_tokens}
     return Index(Store.create(_folder(path), made.space, settings), made)
 
@@ -514,71 +394,6 @@ def _encoder(encoder: str | Path | Encoder, device: str | None) -> Encoder:
 
 
 def _vector_space(dim: int) -> LatentSpace:
-    dim = _integer("dim", dim, least=1, most=65_536)
+    dim = integer("dim", dim, least=1, most=65_536)
     fingerprint = hashlib.sha256(f"given vectors/{dim}".encode()).hexdigest()
     return LatentSpace("given vectors", "vector", (dim,), fingerprint)
-
-
-def _ids(ids: str | Iterable[str]) -> list[str]:
-    if not isinstance(ids, Iterable):
-        raise InvalidArgument(f"ids: expected a string or several, got {type(ids).__name__}")
-    wanted = [ids] if isinstance(ids, str) else list(ids)
-    for id_ in wanted:
-        if not isinstance(id_, str):
-            raise InvalidArgument(f"ids: expected strings, got {type(id_).__name__}")
-    return wanted
-
-
-def _documents(
-    documents: DocumentLike | Iterable[DocumentLike], *, text_needed: bool
-) -> Iterator[Document]:
-    given = [documents] if isinstance(documents, Document | Mapping) else documents
-    if not isinstance(given, Iterable):
-        raise InvalidArgument(f"documents: expected several, got {type(given).__name__}")
-    for position, raw in enumerate(given):
-        try:
-            document = raw if isinstance(raw, Document) else Document.from_mapping(raw)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"document {position}: {error}") from error
-        if text_needed and not (document.text.strip() or document.title.strip()):
-            raise InvalidArgument(f"document {position} ({document.id!r}): the text is empty")
-        yield document
-
-
-def _is_vector(query: object) -> bool:
-    if isinstance(query, np.ndarray):
-        if query.ndim != 1:
-            raise InvalidArgument(
-                f"query: expected one vector, got shape {query.shape}; for several give a list: "
-                "search(list(vectors))"
-            )
-        return True
-    if not isinstance(query, Sequence):
-        raise InvalidArgument(f"query: expected text or a vector, got {type(query).__name__}")
-    return len(query) > 0 and isinstance(query[0], float | int | np.number)
-
-
-def _matrix(rows: Any, dim: int) -> NDArray[Any]:
-    """Numbers of any real type, `(n, dim)`; also what converts to arrays, such as Arrow's."""
-    try:
-        matrix = np.asarray(rows)
-        if matrix.dtype == object and len(matrix):
-            matrix = np.stack([np.asarray(row) for row in matrix])
-    except (ValueError, TypeError) as error:
-        raise InvalidArgument(f"vectors: expected numbers, (n, {dim}): {error}") from error
-    if matrix.ndim != 2 or matrix.shape[1] != dim:
-        raise InvalidArgument(f"vectors: expected shape (n, {dim}), got {matrix.shape}")
-    if matrix.dtype.kind not in "fiu":
-        raise InvalidArgument(f"vectors: expected numbers, (n, {dim}), got {matrix.dtype}")
-    return matrix
-
-
-def _integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least or (most is not None and number > most):
-        bounds = f"of at least {least}" if most is None else f"from {least:,} to {most:,}"
-        raise InvalidArgument(f"{name}: expected an integer {bounds}, got {value!r}")
-    return number

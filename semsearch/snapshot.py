@@ -20,7 +20,7 @@ from semsearch.filters import Filter
 from semsearch.storage.catalog import ChunkRow, DocumentRow, ReadTransaction, SegmentRow, State
 from semsearch.storage.checksum import content_hash, ends_checksum, file_checksum
 from semsearch.storage.segments import Segment, SegmentHeader, read_segment
-from semsearch.types import Document, Hit, LatentSpace, Span
+from semsearch.types import Chunk, Document, Hit, LatentSpace, Span
 from semsearch.vectors import backend
 from semsearch.vectors.base import Neighbours, VectorIndex
 
@@ -441,14 +441,28 @@ class Snapshot:
         Raises:
             IndexCorrupt: A document or a segment is damaged.
         """
+        return {
+            id_: self.chunk_vectors([chunk.key for chunk in chunks])
+            for id_, chunks in self._chunks(ids).items()
+        }
+
+    def chunks(self, ids: Iterable[str]) -> dict[str, list[Chunk]]:
+        """Chunks of the documents that exist among `ids`, in reading order.
+
+        Raises:
+            IndexCorrupt: A document is damaged.
+        """
+        return {
+            id_: [Chunk(Span(*chunk.span), chunk.passage) for chunk in chunks]
+            for id_, chunks in self._chunks(ids).items()
+        }
+
+    def _chunks(self, ids: Iterable[str]) -> dict[str, list[ChunkRow]]:
         rows = self.catalog.documents(ids)
         chunks = self.catalog.chunks_of(row.key for row in rows.values())
         for row in rows.values():
             self._check(row, chunks[row.key])
-        return {
-            id_: self.chunk_vectors([chunk.key for chunk in chunks[row.key]])
-            for id_, row in rows.items()
-        }
+        return {id_: chunks[row.key] for id_, row in rows.items()}
 
     def chunk_vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
         """`(len(keys), dim)` float32 unit vectors of chunks, `keys` ascending."""

@@ -22,6 +22,7 @@ HEAVY = {"torch", "faiss", "sqlalchemy", "pyarrow", "numpy", "sentence_transform
 
 PUBLIC = [
     "BackendError",
+    "Chunk",
     "DependencyMissing",
     "Document",
     "Hit",
@@ -34,6 +35,7 @@ PUBLIC = [
     "InvalidArgument",
     "LatentSpace",
     "LatentSpaceMismatch",
+    "Reader",
     "Reject",
     "SemsearchError",
     "Span",

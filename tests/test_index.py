@@ -800,3 +800,49 @@ def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
         assert index.verify().ok
     with pytest.raises(InvalidArgument, match="kind: expected 'exact' or 'sq8', got 'fast'"):
         index.optimize("fast")
+
+
+# --- snapshots ----------------------------------------------------------------------------------
+
+
+def test_a_snapshot_does_not_move_and_the_index_does(texts: Index) -> None:
+    texts.add([{"id": "a", "text": "red"}, {"id": "b", "text": "green"}])
+    with texts.snapshot() as snapshot:
+        texts.add({"id": "a", "text": "blue sky"})
+        texts.delete("b")
+        texts.optimize()
+        assert [len(snapshot), len(texts)] == [2, 1]
+        assert [hit.text for hit in snapshot.search("green", k=5)] == ["green", "red"]
+        assert [hit.text for hit in texts.search("green", k=5)] == ["blue sky"]
+        assert {document.id: document.text for document in snapshot} == {"a": "red", "b": "green"}
+        assert "b" in snapshot
+        assert snapshot.get("b") is not None
+        assert snapshot.vectors("b")["b"].shape == (1, texts.space.dim)
+    assert "b" not in texts
+
+
+def test_a_snapshot_has_the_encoder_and_the_space_of_its_index(texts: Index, index: Index) -> None:
+    with texts.snapshot() as snapshot:
+        assert (snapshot.encoder, snapshot.space) == (texts.encoder, texts.space)
+        assert snapshot.path == texts.path
+    with index.snapshot() as snapshot, pytest.raises(InvalidArgument, match="no encoder"):
+        snapshot.search("text")
+
+
+def test_chunks_are_the_passages_in_reading_order(folder: Path, encoder: WordEncoder) -> None:
+    text = "  One two three four. " * 40
+    with semsearch.create(folder / "long", encoder=encoder, chunk_tokens=34) as index:
+        index.add([{"id": "a", "text": text}, {"id": "b", "text": "", "title": "Only a title"}])
+        chunks = index.chunks(["a", "b"])
+        hits = index.search("one", k=100)
+    assert [chunk.text for chunk in chunks["b"]] == [""]
+    assert len(chunks["a"]) > 2
+    assert [chunk.span for chunk in chunks["a"]] == sorted(
+        hit.span for hit in hits if hit.id == "a"
+    )
+    assert all(text[slice(*chunk.span)] == chunk.text for chunk in chunks["a"])
+
+
+def test_chunks_of_an_unknown_document(texts: Index) -> None:
+    with pytest.raises(InvalidArgument, match="no document with id 'x'"):
+        texts.chunks("x")
