@@ -23,7 +23,7 @@ from typing import Any, get_overloads
 import click
 
 import semsearch
-from semsearch import cli, index, ingest, maintenance
+from semsearch import cli, index, ingest, maintenance, rag
 from semsearch.encoders import Encoder
 
 HERE = Path(__file__).resolve().parent
@@ -113,13 +113,16 @@ def api_page() -> str:
     parts = [
         "# Python API",
         "Generated from the code by `make docs`. Everything here is a name of `semsearch`, except "
-        "what stands under *Reports* and *Encoder*: those are given to you, or given by you.",
+        "what stands under *Reports* and *Encoder*: those are given to you, or given by you. What "
+        "stands under *Retrieval for RAG* is in `semsearch.rag`.",
         "## Functions",
         *functions,
         "## Index",
         *_class_body(semsearch.Index),
         "## Reader",
         _markdown(semsearch.Reader.__doc__),
+        "## Retrieval for RAG",
+        *(_class(one) for one in (rag.Retriever, rag.Context, rag.Passage)),
         "## Values",
         *values,
         "## Reports",
