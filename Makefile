@@ -7,7 +7,7 @@
 #   PIP_ARGS   further arguments for pip, such as an index to look at
 #
 # On a machine with an NVIDIA GPU:
-#   make clean && make demo EXTRAS=gpu,minilm,dev TORCH=torch
+#   make clean && make demo EXTRAS=gpu,minilm,pdf,dev TORCH=torch
 # Without one, PyTorch's own index has CPU builds for every platform:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #
@@ -16,7 +16,7 @@
 PYTHON   ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
               $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
               && { echo $$python; break; }; done)
-EXTRAS   ?= cpu,minilm,dev
+EXTRAS   ?= cpu,minilm,pdf,dev
 TORCH    ?= torch<2.14
 PIP_ARGS ?=
 

@@ -259,7 +259,7 @@ def test_default_index_and_environment(
     ("name", "content", "message"),
     [
         ("missing.txt", None, "there is no file or folder 'missing.txt'"),
-        ("paper.pdf", "%PDF", "'paper.pdf' is of no kind that is read"),
+        ("paper.xps", "%XPS", "'paper.xps' is of no kind that is read"),
         ("folder/table.csv", "id,text\n", "nothing to read: skipped 1 file of other kinds: .csv 1"),
         ("empty/", None, "nothing to read; no index was made"),
     ],
@@ -558,12 +558,12 @@ def test_second_run_encodes_nothing(copy: Path, built: Path) -> None:
 def test_index_json_and_skipped_files(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "wasps.txt").write_text("Wasps build their nests of paper.")
-    (tmp_path / "mixed" / "a.pdf").write_text("%PDF")
+    (tmp_path / "mixed" / "a.png").write_text("%PNG")
     report = json.loads(succeed("index", "mixed", "--index", copy, "--json"))
     assert (report["documents"], report["added"], report["chunks"]) == (1, 1, 1)
-    assert report["skipped_files"] == {".pdf": 1}
+    assert report["skipped_files"] == {".png": 1}
     assert report["rejects"] == []
-    assert "skipped 1 file of other kinds: .pdf 1" in succeed("index", "mixed", "--index", copy)
+    assert "skipped 1 file of other kinds: .png 1" in succeed("index", "mixed", "--index", copy)
 
 
 @pytest.mark.model

@@ -13,24 +13,17 @@ from typing import BinaryIO
 from semsearch.errors import IngestError
 from semsearch.sources.delimited import read_delimited
 from semsearch.sources.fields import Fields
+from semsearch.sources.formats.pdf import check_installed
+from semsearch.sources.formats.read import Parsing
 from semsearch.sources.jsonl import read_jsonl
+from semsearch.sources.kinds import NAMED, suffix_of, why_not
 from semsearch.sources.parquet import read_parquet
-from semsearch.sources.record import File, Kind, Record
+from semsearch.sources.record import File, Record
 from semsearch.sources.seen import FirstSeen
-from semsearch.sources.text import STDIN, TEXT_SUFFIXES, read_stdin, read_text
-from semsearch.sources.walk import Walk, printable, suffix_of
+from semsearch.sources.text import STDIN, read_stdin, read_text
+from semsearch.sources.walk import Walk, printable
 from semsearch.types import Document, Reject
 
-_KINDS: dict[str, Kind] = {
-    **dict.fromkeys(TEXT_SUFFIXES, "text"),
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonl.gz": "jsonl.gz",
-    ".ndjson.gz": "jsonl.gz",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
 _BEIR_CORPUS = "corpus.jsonl"
 
 
@@ -38,8 +31,10 @@ class Sources:
     """Everything that one ingest reads, in the order in which it was named.
 
     A folder with a `corpus.jsonl` is a BEIR collection: only that file is read. Of any other
-    folder every text and Markdown file is a document with the id `<folder>/<path in it>`.
-    `-` is standard input, a document in each line. Every pass reads the files anew.
+    folder every file of prose or source code is a document with the id `<folder>/<path in it>`;
+    of a PDF every page is one (`<folder>/a.pdf#page=3`), and likewise every slide, section of a
+    Word file, chapter and message. `-` is standard input, a document in each line. Every pass
+    reads the files anew.
 
     Attributes:
         total_bytes: Bytes on disk of what will be read; None with standard input among it.
@@ -65,6 +60,7 @@ class Sources:
 
         Raises:
             IngestError: A path does not exist, cannot be read or is of no kind that is read.
+            DependencyMissing: A PDF is named, and what reads it is not installed.
         """
         self._fields = Fields(id_field, text_field)
         self._stdin = stdin
@@ -80,11 +76,12 @@ class Sources:
     def __iter__(self) -> Iterator[Record]:
         """Every record once, good or refused; of two with one id the first is kept."""
         seen = FirstSeen()
-        for number, part in enumerate(self._parts):
-            for record in self._read(part):
-                kept = self._unique(record, number, seen)
-                if kept is not None:
-                    yield kept
+        with Parsing() as parsing:
+            for number, part in enumerate(self._parts):
+                for record in self._read(part, parsing):
+                    kept = self._unique(record, number, seen)
+                    if kept is not None:
+                        yield kept
 
     def covers(self, source: str) -> bool:
         """Whether a source is one of these, or was in one of these folders."""
@@ -114,20 +111,23 @@ class Sources:
         self._parts += walk.parts
         self._skipped += walk.skipped
 
-    def _read(self, part: File | Reject) -> Iterator[Record]:
+    def _read(self, part: File | Reject, parsing: Parsing) -> Iterator[Record]:
         if isinstance(part, Reject):
-            return iter([Record(part, 0)])
+            yield Record(part, 0)
+            return
         match part.kind:
             case "text":
-                return iter([read_text(part)])
+                yield read_text(part)
             case "jsonl" | "jsonl.gz":
-                return read_jsonl(part, self._fields)
+                yield from read_jsonl(part, self._fields)
             case "csv" | "tsv":
-                return read_delimited(part, self._fields)
+                yield from read_delimited(part, self._fields)
             case "parquet":
-                return read_parquet(part, self._fields)
+                yield from read_parquet(part, self._fields)
             case "stdin":
-                return read_stdin(part, self._stdin or _process_stdin())
+                yield from read_stdin(part, self._stdin or _process_stdin())
+            case _:
+                yield from parsing.read(part)
 
     def _unique(self, record: Record, number: int, seen: FirstSeen) -> Record | None:
         """The record, a reject in its place, or None for a line that stdin repeats."""
@@ -185,9 +185,11 @@ def _status(path: Path) -> os.stat_result:
 def _named_file(path: Path, status: os.stat_result) -> File:
     if not stat.S_ISREG(status.st_mode):
         raise IngestError(f"{_shown(path)} is not a regular file; to read a pipe, use - (stdin)")
-    kind = _KINDS.get(suffix_of(path.name))
+    kind = NAMED.get(suffix_of(path.name))
     if kind is None:
-        raise IngestError(f"{_shown(path)} is of no kind that is read; use {', '.join(_KINDS)}")
+        raise IngestError(f"{_shown(path)} {why_not(path.name)}")
+    if kind == "pdf":
+        check_installed()
     _check_readable(path)
     # The folder resolved, the name as given: what a link is called says more than its target.
     absolute = str(path.parent.resolve() / path.name)

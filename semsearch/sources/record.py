@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
+from semsearch.sources.kinds import Kind
 from semsearch.types import Document, Reject
-
-Kind = Literal["text", "jsonl", "jsonl.gz", "csv", "tsv", "parquet", "stdin"]
 
 READ_ERRORS = (OSError, EOFError, zlib.error)
 """What reading a file, plain or gzip, may raise once it is open."""
@@ -22,7 +20,8 @@ class Record:
         item: The good document, or why there is none.
         bytes: Bytes of input that this record consumed, as they lie on disk; for progress. Over
             a run they add up to at most `Sources.total_bytes`.
-        position: Line or row of the record in its source, from 1; 0 when it is the whole file.
+        position: Line, row, page, slide, section, chapter or message of the record in its source,
+            from 1; 0 when it is the whole file.
     """
 
     item: Document | Reject

@@ -1,4 +1,4 @@
-"""Plain text: a file is a document, or a line of standard input is."""
+"""Plain text and source code: a file is a document, or a line of standard input is."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semsearch.errors import InvalidArgument
+from semsearch.sources.kinds import LANGUAGES, MARKDOWN, suffix_of
 from semsearch.sources.lines import BOM, Line, Stream, decode, lines
 from semsearch.sources.record import File, Record, failure
 from semsearch.types import MAX_TEXT_BYTES, Document, Reject
 
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
-
 STDIN = "stdin"
 """Source of the documents that came over standard input."""
 
-_MARKDOWN = (".md", ".markdown")
 _FILE_LIMIT = MAX_TEXT_BYTES + len(BOM)
 _TOO_LONG = f"text: longer than {MAX_TEXT_BYTES // 2**20} MiB; split it up"
 
@@ -50,8 +48,10 @@ def _content(path: Path) -> bytes:
 def _document(file: File, text: str) -> Document:
     if not text or text.isspace():
         raise InvalidArgument("text: empty")
-    title = heading(text) if file.id.lower().endswith(_MARKDOWN) else ""
-    return Document(id=file.id, text=text, title=title, source=file.path)
+    suffix = suffix_of(file.id)
+    title = heading(text) if suffix in MARKDOWN else ""
+    metadata = {"language": LANGUAGES[suffix]} if suffix in LANGUAGES else {}
+    return Document(id=file.id, text=text, title=title, metadata=metadata, source=file.path)
 
 
 def heading(text: str) -> str:

@@ -8,18 +8,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semsearch.sources.kinds import IN_FOLDERS, LANGUAGES, suffix_of
 from semsearch.sources.record import File
-from semsearch.sources.text import TEXT_SUFFIXES
 from semsearch.types import Reject
 
 NO_SUFFIX = "no suffix"
 LINKED_FOLDER = "linked folder"
-
-
-def suffix_of(name: str) -> str:
-    """The suffix in lower case, with the one before it where the last is `.gz`."""
-    suffixes = Path(name.lower()).suffixes
-    return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
+INSTALLED = "installed packages"
+EMPTY = "empty"
 
 
 def printable(path: str) -> str:
@@ -33,8 +29,9 @@ class Walk:
 
     Attributes:
         root: The folder, resolved.
-        parts: Its text files, and what looked like one and cannot be read.
-        skipped: How many files no reader reads, by suffix; folders behind links count too.
+        parts: Its files of a kind that is read, and what looked like one and cannot be read.
+        skipped: How many files no reader reads, by suffix; folders behind links and
+            folders of installed packages count too, and source code without a character.
     """
 
     root: Path
@@ -42,14 +39,16 @@ class Walk:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
-        """Find every text file, in the order of their paths. Hidden ones are passed over."""
+        """Find the files that are read, in the order of their paths; hidden ones are left out."""
         folders = [str(self.root)]
         while folders:
             for entry in self._entries(folders.pop()):
-                if _is_folder(entry):
-                    folders.append(entry.path)
-                else:
+                if not _is_folder(entry):
                     self._take(entry)
+                elif _is_installed(entry):
+                    self.skipped[INSTALLED] += 1
+                else:
+                    folders.append(entry.path)
         self.parts.sort(key=lambda part: part.path if isinstance(part, File) else part.source)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
@@ -65,8 +64,10 @@ class Walk:
         suffix = suffix_of(entry.name)
         if status is not None and stat.S_ISDIR(status.st_mode):
             self.skipped[LINKED_FOLDER] += 1
-        elif suffix not in TEXT_SUFFIXES:
+        elif suffix not in IN_FOLDERS:
             self.skipped[suffix or NO_SUFFIX] += 1
+        elif status is not None and not status.st_size and suffix in LANGUAGES:
+            self.skipped[EMPTY] += 1  # such as __init__.py: nothing is wrong with it
         elif status is None:
             self._refuse(entry.path, f"cannot be read: {problem}")
         elif not stat.S_ISREG(status.st_mode):
@@ -74,7 +75,9 @@ class Walk:
         elif printable(entry.path) != entry.path:
             self._refuse(entry.path, "its path is not UTF-8; rename it")
         else:
-            self.parts.append(File("text", entry.path, self._id(entry.path), status.st_size))
+            self.parts.append(
+                File(IN_FOLDERS[suffix], entry.path, self._id(entry.path), status.st_size)
+            )
 
     def _id(self, path: str) -> str:
         below = path.removeprefix(str(self.root)).lstrip(os.sep)
@@ -82,6 +85,11 @@ class Walk:
 
     def _refuse(self, path: str, reason: str) -> None:
         self.parts.append(Reject(printable(path), 0, reason))
+
+
+def _is_installed(folder: os.DirEntry[str]) -> bool:
+    """Whether a folder holds what npm or a Python environment installed: the code of others."""
+    return folder.name == "node_modules" or os.access(f"{folder.path}/pyvenv.cfg", os.F_OK)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
