@@ -59,7 +59,7 @@ demo: $(STAMP)  ## index the sample corpus with MiniLM and ask it a few question
 	@echo "No question shares a word of weight with its answer: the search is by meaning."
 	@echo "Now try your own. 'source $(BIN)/activate', and then, for example:"
 	@echo "  semsearch search \"my bread comes out like a brick\" --index $(DEMO)"
-	@echo "  semsearch index ~/notes --index indexes/notes     # a folder of .txt and .md files"
+	@echo "  semsearch index ~/notes --index indexes/notes     # a folder of your documents"
 	@echo "  semsearch --help"
 
 test: $(STAMP)  ## run the tests, the long campaigns left out

@@ -235,7 +235,8 @@ class Reject:
 
     Attributes:
         source: File (or "stdin") it came from.
-        position: Line or row in the source, from 1; 0 when the whole file is meant.
+        position: Line, row, page, slide, section, chapter or message in the source, from 1; 0 when
+            the whole file is meant.
         reason: What is wrong with it.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import mailbox
 import os
 import subprocess
@@ -20,7 +21,9 @@ from docx.oxml import parse_xml
 
 from semsearch.errors import DependencyMissing, IngestError
 from semsearch.sources import Record, Sources
+from semsearch.sources.formats import worker
 from semsearch.sources.formats.html import decoded, parse
+from semsearch.sources.formats.part import Fault, Part
 from semsearch.types import Document, Reject
 
 MIB = 2**20
@@ -128,6 +131,10 @@ def write_epub(path: Path, *chapters: str, extra: dict[str, str] | None = None) 
         for name, text in (extra or {}).items():
             file.writestr(name, text)
     return path
+
+
+def relations(kind: str, target: str) -> str:
+    return f'<R><R Id="r1" Type="http://x/{kind}" Target="{target}"/></R>'
 
 
 def message(subject: str, body: str, **headers: str) -> EmailMessage:
@@ -261,6 +268,17 @@ class TestWord:
         file.save(str(tmp_path / "a.docx"))
         (found,) = documents(tmp_path / "a.docx")
         assert found.text == "in a control, inserted\n\nin a box\n\noutside"
+
+    def test_strict_files_with_footnotes_and_moved_text(self, tmp_path: Path) -> None:
+        strict = 'xmlns="http://purl.oclc.org/ooxml/wordprocessingml/main"'
+        with zipfile.ZipFile(tmp_path / "a.docx", "w") as file:
+            file.writestr("_rels/.rels", relations("officeDocument", "/word/document2.xml"))
+            file.writestr("word/_rels/document2.xml.rels", relations("footnotes", "f.xml"))
+            moved = "<moveFrom><r><t>twice</t></r></moveFrom>"
+            lines = "".join(f"<p><r><t>{text}</t></r></p>" for text in ("one", "two"))
+            file.writestr("word/document2.xml", f"<d {strict}>{lines}<p>{moved}</p></d>")
+            file.writestr("word/f.xml", f"<f {strict}><p><r><t>a note</t></r></p></f>")
+        assert documents(tmp_path / "a.docx")[0].text == "one\n\ntwo\n\na note"
 
     def test_headings_by_a_style_of_ones_own(self, tmp_path: Path) -> None:
         file = docx.Document()
@@ -602,6 +620,35 @@ def sabotaged(self, data):
     feed(self, data)
 html.parser.HTMLParser.feed = sabotaged
 """
+
+
+    def test_one_chapter_a_hundred_times(self, tmp_path: Path) -> None:
+        path = write_epub(tmp_path / "a.epub", "word " * 200_000)
+        again = repeated(path, '<itemref idref="c0"/>', 100)
+        *good, last = [record.item for record in read(again)]
+        assert last == Reject(str(again), 0, "holds more than 64 MiB of text; split it up")
+        assert len(good) == 67
+
+    def test_parts_without_end(self) -> None:
+        parts = list(worker._within_limits(itertools.repeat(Part("x")), size=0))
+        assert len(parts) == worker.PARTS_LIMIT + 1
+        assert parts[-1] == Fault("holds more than 100,000 parts; split it up")
+
+    def test_a_file_that_vanished(self, tmp_path: Path) -> None:
+        sources = Sources([write(tmp_path / "a.html", "x")])
+        (tmp_path / "a.html").unlink()
+        gone = Reject(str(tmp_path / "a.html"), 0, "cannot be read: No such file or directory")
+        assert [record.item for record in sources] == [gone]
+
+
+def repeated(epub: Path, what: str, times: int) -> Path:
+    """A book in which a piece of its package file is repeated."""
+    path = epub.with_name("again.epub")
+    with zipfile.ZipFile(epub) as source, zipfile.ZipFile(path, "w", 8) as target:
+        for name in source.namelist():
+            text = source.read(name).decode()
+            target.writestr(name, text.replace(what, what * times))
+    return path
 
 
 class TestChildProcess:

@@ -71,10 +71,12 @@ def index(
 ) -> None:
     """Add files and folders to an index.
 
-    The index is made if there is none. A SOURCE is a text or Markdown file, a table (.jsonl,
-    .csv, .tsv, .parquet), a folder of text files or in BEIR's layout, or - for one document a
-    line from stdin. Run again, it reads everything and encodes only what changed. Records that
-    cannot be indexed are listed and passed over.
+    The index is made if there is none. A SOURCE is a file (text, Markdown, source code, .pdf,
+    .docx, .pptx, .html, .epub, .eml, .mbox), a table (.jsonl, .csv, .tsv, .parquet), a folder of
+    files or in BEIR's layout, or - for one document a line from stdin. Of a PDF each page is a
+    document, and likewise each slide, section, chapter and message. Run again, it reads
+    everything and encodes only what changed. Records that cannot be indexed are listed and
+    passed over.
     """
     from semsearch.sources import Sources
 

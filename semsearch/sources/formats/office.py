@@ -125,7 +125,7 @@ class _Walk:
             self._hidden -= 1
         elif name == "sp":
             self._placeholder = ""
-        elif self._open:
+        elif self._open and not self._hidden:
             self._inside(self._open[-1], name, element)
 
     def _inside(self, paragraph: _Open, name: str, element: Element) -> None:
@@ -148,7 +148,7 @@ class _Walk:
         self._emit(Paragraph("".join(paragraph.runs).strip(), style, paragraph.outline))
 
     def _emit(self, paragraph: Paragraph) -> None:
-        if self._hidden or self._placeholder in _FURNITURE or not paragraph.text.strip(" |\n"):
+        if self._placeholder in _FURNITURE or not paragraph.text.strip(" |\n"):
             return
         if self._tables:
             self._tables[-1].append(paragraph.text)
