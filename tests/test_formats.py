@@ -18,7 +18,9 @@ import fpdf
 import pptx
 import pytest
 from docx.oxml import parse_xml
+from encoders import WordEncoder
 
+import semsearch
 from semsearch.errors import DependencyMissing, IngestError
 from semsearch.sources import Record, Sources
 from semsearch.sources.formats import worker
@@ -604,6 +606,23 @@ class TestHostile:
         gone = Reject(str(tmp_path / "a.html"), 0, "not a regular file")
         assert [record.item for record in sources] == [gone]
 
+    def test_text_without_end(self) -> None:
+        pages = itertools.repeat(Part("x" * MIB))
+        *good, last = worker._within_limits(pages, size=3 * MIB)
+        assert len(good) == 67
+        assert last == Fault("holds more than 67 MiB of text; split it up")
+
+    def test_parts_without_end(self) -> None:
+        parts = list(worker._within_limits(itertools.repeat(Part("x")), size=0))
+        assert len(parts) == worker.PARTS_LIMIT + 1
+        assert parts[-1] == Fault("holds more than 100,000 parts; split it up")
+
+    def test_a_file_that_vanished(self, tmp_path: Path) -> None:
+        sources = Sources([write(tmp_path / "a.html", "x")])
+        (tmp_path / "a.html").unlink()
+        gone = Reject(str(tmp_path / "a.html"), 0, "cannot be read: No such file or directory")
+        assert [record.item for record in sources] == [gone]
+
 
 SABOTAGE = """
 import faulthandler, html.parser, os, time
@@ -620,35 +639,6 @@ def sabotaged(self, data):
     feed(self, data)
 html.parser.HTMLParser.feed = sabotaged
 """
-
-
-    def test_one_chapter_a_hundred_times(self, tmp_path: Path) -> None:
-        path = write_epub(tmp_path / "a.epub", "word " * 200_000)
-        again = repeated(path, '<itemref idref="c0"/>', 100)
-        *good, last = [record.item for record in read(again)]
-        assert last == Reject(str(again), 0, "holds more than 64 MiB of text; split it up")
-        assert len(good) == 67
-
-    def test_parts_without_end(self) -> None:
-        parts = list(worker._within_limits(itertools.repeat(Part("x")), size=0))
-        assert len(parts) == worker.PARTS_LIMIT + 1
-        assert parts[-1] == Fault("holds more than 100,000 parts; split it up")
-
-    def test_a_file_that_vanished(self, tmp_path: Path) -> None:
-        sources = Sources([write(tmp_path / "a.html", "x")])
-        (tmp_path / "a.html").unlink()
-        gone = Reject(str(tmp_path / "a.html"), 0, "cannot be read: No such file or directory")
-        assert [record.item for record in sources] == [gone]
-
-
-def repeated(epub: Path, what: str, times: int) -> Path:
-    """A book in which a piece of its package file is repeated."""
-    path = epub.with_name("again.epub")
-    with zipfile.ZipFile(epub) as source, zipfile.ZipFile(path, "w", 8) as target:
-        for name in source.namelist():
-            text = source.read(name).decode()
-            target.writestr(name, text.replace(what, what * times))
-    return path
 
 
 class TestChildProcess:
@@ -760,3 +750,14 @@ class TestWhatIsNotRead:
     def test_old_office(self, tmp_path: Path, name: str, instead: str) -> None:
         with pytest.raises(IngestError, match=f"save it as {instead}"):
             Sources([write(tmp_path / name, "x")])
+
+
+def test_a_hit_says_its_page_and_filters_see_it(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "n" / "a.pdf", "the cat sat", "the cat ran", "the dog slept")
+    with semsearch.create(tmp_path / "index", encoder=WordEncoder()) as index:
+        report = index.ingest(tmp_path / "n")
+        assert (report.added, report.rejected) == (3, 0)
+        (hit,) = index.search("cat", k=5, where="page >= 2 and page < 3")
+        assert (hit.id, hit.metadata["page"], hit.text) == ("n/a.pdf#page=2", 2, "the cat ran")
+        assert hit.title == "On cats"
+        assert index.ingest(tmp_path / "n").unchanged == 3
