@@ -14,88 +14,21 @@ from semsearch.sources.formats.package import UNPACKED_LIMIT
 from semsearch.sources.formats.part import Part, label, present, tidy
 
 # Navigation is no content by HTML's own definition, nor is what a script or a form needs.
-_LEFT_OUT = frozenset(
-    [
-        "script",
-        "style",
-        "template",
-        "noscript",
-        "svg",
-        "nav",
-        "select",
-        "button",
-        "iframe",
-        "object",
-        "canvas",
-    ]
-)
-_BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "html",
-        "legend",
-        "li",
-        "main",
-        "menu",
-        "ol",
-        "option",
-        "p",
-        "pre",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "tfoot",
-        "thead",
-        "title",
-        "tr",
-        "ul",
-    ]
-)
-_APART = frozenset(
-    [
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "p",
-        "pre",
-        "blockquote",
-        "table",
-        "ul",
-        "ol",
-        "dl",
-        "figure",
-        "section",
-    ]
-)
+_LEFT_OUT = {
+    "script", "style", "template", "noscript", "svg", "nav", "select", "button", "iframe",
+    "object", "canvas",
+}  # fmt: skip
+_BLOCKS = {
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details",
+    "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2",
+    "h3", "h4", "h5", "h6", "header", "hr", "html", "legend", "li", "main", "menu", "ol",
+    "option", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "title", "tr",
+    "ul",
+}  # fmt: skip
+_APART = {
+    "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "blockquote", "table", "ul", "ol", "dl",
+    "figure", "section",
+}  # fmt: skip
 _HEADINGS = ("h1", "h2", "h3")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -103,7 +36,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
-_BLANKS = re.compile(r"[ \t\n\r\f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,5 +194,7 @@ class _Reader(HTMLParser):
     def _end_line(self) -> None:
         text = "".join(self._line)
         self._line = []
-        if self._verbatim or (text := _BLANKS.sub(" ", text).strip()):
+        if not self._verbatim:
+            text = " ".join(text.split())
+        if text or self._verbatim:
             self._lines.append(text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from semsearch.types import JSONObject
 
 _LABEL = 300  # characters of a title, a heading, an author: they stand in front of every chunk
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufffe\uffff]|[\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
