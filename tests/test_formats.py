@@ -6,6 +6,7 @@ import io
 import itertools
 import mailbox
 import os
+import signal
 import subprocess
 import time
 import zipfile
@@ -693,6 +694,15 @@ class TestChildProcess:
         assert len(children() - before) == 1
         passing.close()  # type: ignore[attr-defined]
         assert children() == before
+
+    def test_another_is_started_when_the_system_ended_it(self, tmp_path: Path) -> None:
+        before = children()
+        paths = [write(tmp_path / name, "fine") for name in ("a.html", "b.html", "c.html")]
+        for record in Sources(paths):
+            assert isinstance(record.item, Document)
+            for child in children() - before:
+                os.kill(int(child), signal.SIGKILL)
+                time.sleep(0.1)
 
     def test_no_module_of_the_folder_one_stands_in_is_loaded(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -58,7 +58,7 @@ class Parsing:
             done = end
 
     def _answers(self, file: File) -> Iterator[dict[str, Any]]:
-        process = self._process = self._process or _started()
+        process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
         request = {"kind": file.kind, "path": file.path, "size": file.size}
@@ -66,7 +66,7 @@ class Parsing:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
         some = False
-        while line := process.stdout.readline():
+        while (line := process.stdout.readline()).endswith(b"\n"):  # or it was cut off in one
             answer = json.loads(line)
             if answer is None:
                 return
@@ -76,12 +76,18 @@ class Parsing:
         kept = "; what came before was read" if some else ""
         yield {"reason": f"{reason}{kept}", "position": 0}
 
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process and self._process.poll() is not None:  # the system may end it as well
+            self._forget(self._process)
+        self._process = self._process or _started()
+        return self._process
+
     def _forget(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for the end of a process, close its pipes, and give its exit status."""
         self._process = None
-        with process:  # it closes the pipes and waits
+        with suppress(BrokenPipeError), process:  # a request may still be in the pipe's buffer
             pass
-        return process.returncode
+        return process.wait()
 
 
 def _started() -> subprocess.Popen[bytes]:
