@@ -219,7 +219,7 @@ def test_a_derived_file_may_go_while_it_is_about_to_be_read(
         write_generation(index, 1)
         index.optimize("sq8")
     with semsearch.open(path) as index:
-        monkeypatch.setattr("semsearch.index.search", late)
+        monkeypatch.setattr("semsearch.reader.search", late)
         assert generation_of(index.search(QUERY, k=K)) == 1
 
 
