@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.storage.catalog import ChunkRow, DocumentRow, State
 from semsearch.storage.checksum import content_hash
+from semsearch.storage.rows import ChunkRow, DocumentRow, State
 from semsearch.types import Document, Reject, Span, metadata_json
 
 

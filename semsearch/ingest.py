@@ -14,8 +14,8 @@ from semsearch.changes import Changes, ChunkedDocument
 from semsearch.embedding import Embedder
 from semsearch.errors import InvalidArgument
 from semsearch.sources import Record, Sources
-from semsearch.storage.catalog import DocumentRow
 from semsearch.storage.checksum import content_hash
+from semsearch.storage.rows import DocumentRow
 from semsearch.store import Store
 from semsearch.types import Document, OnConflict, Reject, Span, metadata_json
 from semsearch.writer import Writer, writing

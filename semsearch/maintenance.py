@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from semsearch.embedding import Embedder
 from semsearch.errors import IndexCorrupt, SemsearchError, StorageError
 from semsearch.snapshot import LiveSegment, Snapshot, document_damage
-from semsearch.storage.catalog import ChunkRow
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
+from semsearch.storage.rows import ChunkRow
 from semsearch.store import Store
 from semsearch.vectors import backend
 from semsearch.writer import Writer, writing

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from semsearch.errors import BackendError, IndexCorrupt, StorageError
 from semsearch.filters import Filter
-from semsearch.storage.catalog import ChunkRow, DocumentRow, ReadTransaction, SegmentRow, State
 from semsearch.storage.checksum import content_hash, ends_checksum, file_checksum
+from semsearch.storage.reading import ReadTransaction
+from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State
 from semsearch.storage.segments import Segment, SegmentHeader, read_segment
 from semsearch.types import Chunk, Document, Hit, LatentSpace, Span
 from semsearch.vectors import backend

@@ -19,9 +19,7 @@ from semsearch.errors import (
     StorageError,
 )
 from semsearch.snapshot import Layout, Snapshot, View
-from semsearch.storage.catalog import (
-    Catalog,
-)
+from semsearch.storage.catalog import Catalog
 from semsearch.storage.durable import storage_errors, sync
 from semsearch.storage.lock import WriterLock
 from semsearch.storage.segments import read_segment

@@ -18,11 +18,12 @@ from semsearch.changes import Changes, relabelled_rows, rows_to_insert
 from semsearch.errors import IndexCorrupt, InvalidArgument, StorageError
 from semsearch.latents import normalize
 from semsearch.snapshot import LiveSegment
-from semsearch.storage.catalog import SegmentRow, State, WriteTransaction
 from semsearch.storage.checksum import ends_checksum, file_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
+from semsearch.storage.rows import SegmentRow, State
 from semsearch.storage.segments import read_segment, write_segment
+from semsearch.storage.writing import WriteTransaction
 from semsearch.store import Store, Stray
 from semsearch.vectors import backend
 

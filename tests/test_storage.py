@@ -20,18 +20,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from semsearch import IndexCorrupt, IndexLocked, Reject, Span, StorageError, UnsupportedFormat
-from semsearch.storage.catalog import (
-    Catalog,
-    ChunkRow,
-    DocumentRow,
-    SegmentRow,
-    State,
-    WriteTransaction,
-)
+from semsearch.storage.catalog import Catalog
 from semsearch.storage.checksum import ends_checksum, file_checksum, row_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
+from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State
 from semsearch.storage.segments import SegmentHeader, read_segment, write_segment
+from semsearch.storage.writing import WriteTransaction
 
 HEADER = SegmentHeader(index="an index", number=7, version=3, fingerprint="a space")
 

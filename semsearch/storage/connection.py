@@ -1,0 +1,116 @@
+"""How SQLite is opened and set up, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from semsearch.errors import IndexCorrupt, IndexLocked, StorageError
+
+BUSY_SECONDS = 30.0
+"""How long another process's transaction is waited for."""
+
+
+def read_only_mode(path: Path) -> str:
+    """The `mode` of a catalog whose folder cannot be written.
+
+    Without permission to make SQLite's shared-memory file, only a closed catalog can be read.
+    """
+    log = path.with_name(path.name + "-wal")
+    return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+
+
+def engine_of(path: Path, mode: str) -> Engine:
+    """Connections to the file; `mode` is that of SQLite's URIs, "rwc" makes a new one.
+
+    A transaction is `BEGIN DEFERRED`, or what the execution option `semsearch_begin` says.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1)
+    event.listen(engine, "connect", _configure_new if mode == "rwc" else _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure_new(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only settable before the first table
+    connection.execute("PRAGMA journal_mode = WAL")
+    _configure(connection, entry)
+
+
+def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    # FULL: the log is flushed in every commit, so that one that was acknowledged survives a power
+    # cut (sqlite.org/pragma.html#pragma_synchronous); fullfsync is its meaning on macOS.
+    for pragma in (
+        "synchronous = FULL",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+        "foreign_keys = ON",
+        "trusted_schema = OFF",
+        "journal_size_limit = 67108864",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    how = connection.get_execution_options().get("semsearch_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {how}")
+
+
+@contextmanager
+def catalog_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about `path` into ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _mapped(path, error.orig) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # its messages may quote damaged bytes
+        raise _mapped(path, error) from error
+
+
+# A statement that fails on a catalog which passed `check_format` means other tables than ours.
+_DAMAGE = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_SCHEMA,
+)
+
+
+def _mapped(path: Path, error: BaseException | None) -> StorageError:
+    # Extended codes carry the primary one in their low byte; text that is no UTF-8 has no code.
+    extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return StorageError(f"{path.parent}: the disk is full; free some space and try again")
+    if code == sqlite3.SQLITE_IOERR:
+        return StorageError(
+            f"{path}: cannot be read or written ({error}): is the disk full, or failing?"
+        )
+    if code in _DAMAGE:
+        return IndexCorrupt(f"{path}: damaged ({error}); restore it from a backup")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return IndexLocked(f"{path}: another program keeps it locked ({error})")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StorageError(
+            f"{path}: cannot be opened or written ({error}); check the permissions of its folder, "
+            f"of {path.name}, {path.name}-wal and {path.name}-shm"
+        )
+    return StorageError(f"{path}: {error}")

@@ -1,0 +1,103 @@
+"""Rows of the catalog's tables, and the checksum that each of them carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Table
+
+from semsearch.storage.checksum import row_checksum
+from semsearch.types import Span
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The one row that every commit rewrites."""
+
+    version: int
+    next_segment: int
+    next_chunk: int
+    documents: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """What the catalog records of a segment: its chunk keys are within [first, last].
+
+    Attributes:
+        ends: `ends_checksum` of the Arrow file, `index_ends` of the derived one.
+    """
+
+    number: int
+    first: int
+    last: int
+    rows: int
+    dead: int
+    bytes: int
+    sha256: str
+    ends: str
+    kind: str = "exact"
+    index_bytes: int = 0
+    index_sha256: str = ""
+    index_ends: str = ""
+
+
+class DocumentRow(NamedTuple):
+    """A document without its text; not `intact`: a value of the row was damaged."""
+
+    key: int
+    id: str
+    title: str
+    metadata: str
+    source: str | None
+    hash: bytes
+    encoded: bool
+    intact: bool = True
+
+
+class ChunkRow(NamedTuple):
+    """A chunk as stored: see `schema.chunks` for how pieces make up the text."""
+
+    key: int
+    document: int
+    ordinal: int
+    start: int
+    length: int
+    piece: str
+    intact: bool = True
+
+    @property
+    def span(self) -> Span:
+        """Characters of the document's text."""
+        return Span(self.start, self.start + self.length)
+
+    @property
+    def passage(self) -> str:
+        """The chunk's text."""
+        offset = self.start if self.ordinal == 0 else 0
+        return self.piece[offset : offset + self.length]
+
+
+def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table with their checksums; of what else they hold only its columns are kept."""
+    names = [column.name for column in table.columns if column is not table.c.checksum]
+    values = [[row[name] for name in names] for row in rows]
+    return [{**dict(zip(names, row, strict=True)), "checksum": row_checksum(row)} for row in values]
+
+
+def intact(row: Sequence[Any]) -> bool:
+    """Whether a row, its checksum last, is as it was written."""
+    return bool(row_checksum(row[:-1]) == row[-1])
+
+
+def document_row(row: Sequence[Any]) -> DocumentRow:
+    """A row of `schema.documents`."""
+    return DocumentRow._make([*row[:-1], intact(row)])
+
+
+def chunk_row(row: Sequence[Any]) -> ChunkRow:
+    """A row of `schema.chunks`."""
+    return ChunkRow._make([*row[:-1], intact(row)])

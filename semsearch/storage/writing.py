@@ -1,0 +1,92 @@
+"""Changes of one commit of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Table, delete, func, insert, select
+
+from semsearch.storage import schema
+from semsearch.storage.reading import ReadTransaction, any_of, json_list
+from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State, sealed
+from semsearch.types import Reject
+
+
+class WriteTransaction(ReadTransaction):
+    """Changes of one commit."""
+
+    def put_documents(self, rows: Sequence[DocumentRow]) -> None:
+        """Insert documents, or replace the rows with their keys."""
+        if rows:
+            values = [{**row._asdict(), "encoded": int(row.encoded)} for row in rows]
+            self._put(schema.documents, values)
+
+    def next_document(self) -> int:
+        """A key above that of every document."""
+        highest = self._connection.execute(select(func.max(schema.documents.c.key))).scalar()
+        return int(highest or 0) + 1
+
+    def insert_chunks(self, rows: Sequence[ChunkRow]) -> None:
+        """Insert chunks."""
+        if rows:
+            values = sealed(schema.chunks, [row._asdict() for row in rows])
+            self._connection.execute(insert(schema.chunks), values)
+
+    def delete_documents(self, keys: Sequence[int]) -> None:
+        """Delete documents; their chunks must be gone already."""
+        self._connection.execute(_DELETE_DOCUMENTS, {"values": json_list(keys)})
+
+    def delete_chunks_of(self, documents: Sequence[int]) -> list[int]:
+        """Delete the chunks of documents and mark their vectors dead; gives their keys."""
+        keys = [
+            row.key
+            for row in self._connection.execute(
+                _CHUNK_KEYS_BY_DOCUMENT, {"values": json_list(documents)}
+            )
+        ]
+        self._connection.execute(_DELETE_CHUNKS, {"values": json_list(keys)})
+        if keys:
+            self._connection.execute(insert(schema.deletions), [{"chunk": key} for key in keys])
+        return keys
+
+    def forget_deletions(self, first: int, last: int) -> None:
+        """Drop the marks of vectors that are in no segment any more."""
+        table = schema.deletions
+        self._connection.execute(delete(table).where(table.c.chunk.between(first, last)))
+
+    def put_segment(self, row: SegmentRow) -> None:
+        """Insert a segment, or replace the row with its number."""
+        self._put(schema.segments, [asdict(row)])
+
+    dropped = False
+    """Whether a segment was dropped, so that there are files to sweep."""
+
+    def drop_segment(self, number: int) -> None:
+        """Forget a segment; the next sweep removes its files."""
+        table = schema.segments
+        self._connection.execute(delete(table).where(table.c.number == number))
+        self.dropped = True
+
+    def put_state(self, state: State) -> None:
+        """Replace the state row."""
+        self._put(schema.state, [{"id": 1, **asdict(state)}])
+
+    def put_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Keep rejects; one of the same source and position replaces the older."""
+        if rejects:
+            self._put(schema.rejects, [asdict(reject) for reject in rejects])
+
+    def clear_rejects(self, sources: Iterable[str]) -> None:
+        """Forget the rejects of sources that are being read again."""
+        self._connection.execute(_DELETE_REJECTS, {"values": json_list(sources)})
+
+    def _put(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        self._connection.execute(insert(table).prefix_with("OR REPLACE"), sealed(table, rows))
+
+
+_CHUNK_KEYS_BY_DOCUMENT = select(schema.chunks.c.key).where(schema.chunks.c.document.in_(any_of()))
+_DELETE_DOCUMENTS = delete(schema.documents).where(schema.documents.c.key.in_(any_of()))
+_DELETE_CHUNKS = delete(schema.chunks).where(schema.chunks.c.key.in_(any_of()))
+_DELETE_REJECTS = delete(schema.rejects).where(schema.rejects.c.source.in_(any_of()))
