@@ -24,7 +24,6 @@ from semsearch.maintenance import RepairReport, VerifyReport
 from semsearch.reader import PinnedReader, Reader
 from semsearch.snapshot import Snapshot
 from semsearch.sources import Sources
-from semsearch.storage.schema import FORMAT_VERSION
 from semsearch.store import Store
 from semsearch.types import LatentSpace, OnConflict, Reject
 from semsearch.vectors import INDEX_KINDS
@@ -77,7 +76,7 @@ class IndexInfo:
 
 
 class Index(Reader):
-    """A directory of documents that can be searched by meaning.
+    """A directory of documents that can be searched by meaning and by words.
 
     Get one from `semsearch.create` or `semsearch.open`; use it in a `with` block, or `close` it.
     Any number of processes and threads may read while one writes; each call of a reading method
@@ -122,7 +121,7 @@ class Index(Reader):
         """Sizes, versions, segments."""
         with self._store.read() as snapshot:
             state = snapshot.state()
-            rejects = snapshot.catalog.reject_count()
+            rejects, format_ = snapshot.catalog.reject_count(), snapshot.catalog.format
             segments = tuple(
                 SegmentInfo(
                     number=live.row.number,
@@ -135,7 +134,7 @@ class Index(Reader):
             )
         return IndexInfo(
             path=str(self.path),
-            format=FORMAT_VERSION,
+            format=format_,
             version=state.version,
             documents=state.documents,
             chunks=state.chunks,

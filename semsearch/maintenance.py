@@ -98,6 +98,9 @@ def _problems(store: Store, snapshot: Snapshot) -> Iterator[Problem]:
     snapshot.catalog.rejects()
     for problem in snapshot.catalog.integrity_problems():
         yield Problem("catalog.db", problem)
+    damage = snapshot.catalog.keyword_problem()
+    if damage:
+        yield Problem("catalog.db", damage)
 
 
 def _stray_problems(store: Store, snapshot: Snapshot) -> Iterator[Problem]:
@@ -227,6 +230,10 @@ def repair(store: Store, embedder: Embedder | None) -> RepairReport:
             if list(_counter_problems(snapshot)):
                 writer.recount()
                 actions.append("catalog.db: counted again")
+            keywords_damaged = snapshot.catalog.keyword_problem() is not None
+        if keywords_damaged:
+            writer.rebuild_keywords()
+            actions.append("catalog.db: keyword index built again")
         for stray in writer.sweep(accept_loss=True):
             done = "moved to set-aside" if stray.evidence else "removed"
             actions.append(f"{stray.path.name}: {done}")

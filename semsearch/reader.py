@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeVar, overload
+from typing import Any, SupportsIndex, TypeVar, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, SemsearchError
 from semsearch.filters import parse
 from semsearch.latents import normalize
-from semsearch.search import search
+from semsearch.search import Queries, Scope, search
 from semsearch.snapshot import Snapshot
-from semsearch.types import Chunk, Document, Hit, LatentSpace
+from semsearch.types import Chunk, Document, Hit, LatentSpace, Mode
 
 Where = Mapping[str, Any] | str
+
+_MODES = " or ".join(map(repr, get_args(Mode)))
 
 _Found = TypeVar("_Found")
 
@@ -79,7 +81,10 @@ class Reader:
             return self._encoder
         if self._missing is not None:
             raise self._missing
-        raise InvalidArgument(f"{self.path}: this index has no encoder; give vectors, not text")
+        raise InvalidArgument(
+            f"{self.path}: this index has no encoder; give vectors, not text, or search with "
+            "mode keyword"
+        )
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -144,6 +149,7 @@ class Reader:
         query: str | Sequence[float] | NDArray[np.floating[Any]],
         k: SupportsIndex = ...,
         *,
+        mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
     ) -> list[Hit]: ...
@@ -153,52 +159,74 @@ class Reader:
         query: Sequence[str] | Sequence[Sequence[float]] | Sequence[NDArray[np.floating[Any]]],
         k: SupportsIndex = ...,
         *,
+        mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
     ) -> list[list[Hit]]: ...
     def search(
-        self, query: Any, k: SupportsIndex = 10, *, where: Where | None = None, group: bool = False
+        self,
+        query: Any,
+        k: SupportsIndex = 10,
+        *,
+        mode: Mode = "dense",
+        where: Where | None = None,
+        group: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
-        """Find the passages nearest to a query.
+        """Find the passages that answer a query best.
 
         Args:
             query: A text, a vector of `dim` numbers (any length but zero), or a list of texts or
                 of vectors, which is answered with a list of answers.
             k: How many hits, at least 1. Fewer come back only when fewer match.
+            mode: "dense" finds by meaning: the passages with the highest cosine similarity.
+                "keyword" finds by words, with BM25: only passages that hold a word of the query.
+                "hybrid" finds by both, and ranks by a score of both. The last two need texts;
+                "keyword" needs no encoder.
             where: Only documents that match: a dict, `{"year": {"$gte": 2020}}`, or an expression,
                 `'year >= 2020 and lang in ("en", "de")'`; see `semsearch.filters`.
             group: At most one hit, the best, for each document.
 
         Returns:
-            Hits by descending cosine similarity.
+            Hits by descending score: see `Hit.score` for what it is in each mode.
 
         Raises:
-            InvalidArgument: An empty query, a wrong `k`, a vector of another dimension, a filter
-                that cannot be read (the message points at the place).
+            InvalidArgument: An empty query, a wrong `k` or mode, a vector of another dimension, a
+                filter that cannot be read (the message points at the place).
+            UnsupportedFormat: An index of format 1 has no keyword index until the next write.
             IndexCorrupt: A segment is damaged; `repair` tells more.
         """
         if hasattr(query, "__array__") and not isinstance(query, np.generic):
             query = np.asarray(query)
         single = isinstance(query, str) or is_vector(query)
         queries = [query] if single else list(query)
-        vectors = self._query_vectors(queries)
+        asked = self._asked(queries, mode)
         wanted = integer("k", k, least=1)
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
             segments = snapshot.segments if only is None else snapshot.selected(only)
-            answers = search(snapshot, segments, vectors, wanted, group=group)
+            answers = search(Scope(snapshot, segments), asked, wanted, mode=mode, group=group)
         return answers[0] if single else answers
+
+    def _asked(self, queries: list[Any], mode: Mode) -> Queries:
+        """The queries with what the mode needs of them."""
+        if mode not in get_args(Mode):
+            raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
+        texts = [query for query in queries if isinstance(query, str)]
+        if not all(map(str.strip, texts)):
+            raise InvalidArgument("the query is empty")
+        if texts and len(texts) < len(queries):
+            raise InvalidArgument("a list of queries holds either texts or vectors, not both")
+        if mode != "dense" and len(texts) < len(queries):
+            raise InvalidArgument(f"mode {mode!r} finds words: give texts, not vectors")
+        if mode == "keyword":
+            return Queries(texts)
+        return Queries(texts, self._query_vectors(queries))
 
     def _query_vectors(self, queries: list[Any]) -> NDArray[np.float32]:
         if not queries:
             return np.empty((0, self.space.dim), np.float32)
-        if all(isinstance(query, str) for query in queries):
-            blank = [position for position, query in enumerate(queries) if not query.strip()]
-            if blank:
-                raise InvalidArgument("the query is empty")
+        if isinstance(queries[0], str):
             return normalize(self.encoder.encode_queries(queries))
-        if any(isinstance(query, str) for query in queries):
-            raise InvalidArgument("a list of queries holds either texts or vectors, not both")
         return normalize(matrix_of(queries, self.space.dim))
 
 

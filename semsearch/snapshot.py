@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -412,8 +413,6 @@ class Snapshot:
             raise self._damaged("a chunk that was found is damaged or missing")
         documents = self.catalog.documents_by_key({row.document for row in chunks.values()})
         found = [(documents.get(chunks[key].document), chunks[key]) for key in keys]
-        self._check_scores(keys, scores)
-        scores = [min(1.0, max(-1.0, score)) for score in scores]  # rounding may pass the ends
         return [
             self._hit(document, chunk, score)
             for (document, chunk), score in zip(found, scores, strict=True)
@@ -424,13 +423,20 @@ class Snapshot:
             raise self._damaged("a document that was found is damaged or missing")
         return _hit(document, chunk, score)
 
-    def _check_scores(self, keys: Sequence[int], scores: Sequence[float]) -> None:
-        """A cosine beyond 1 tells of a damaged vector without reading all of its file."""
-        for key, score in zip(keys, scores, strict=True):
+    def cosines(
+        self, keys: NDArray[np.int64], scores: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Products of chunk vectors with a query as cosines: rounding may have passed the ends.
+
+        Raises:
+            IndexCorrupt: One is beyond, which tells of a damaged vector without reading its file.
+        """
+        for key, score in zip(keys.tolist(), scores.tolist(), strict=True):
             if not abs(score) <= _LARGEST_SCORE:
                 firsts = [live.row.first for live in self.segments]
                 file = self.segments[int(np.searchsorted(firsts, key, side="right")) - 1].file
                 raise _corrupt(file.path, f"a vector in it is damaged (score {score})")
+        return np.clip(scores.astype(np.float64), -1.0, 1.0)
 
     def _damaged(self, what: str) -> IndexCorrupt:
         path = self._layout.folder / "catalog.db"

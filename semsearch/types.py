@@ -13,6 +13,7 @@ from semsearch.errors import InvalidArgument
 
 JSONObject = dict[str, Any]
 Modality = Literal["text", "image", "vector"]
+Mode = Literal["dense", "keyword", "hybrid"]
 OnConflict = Literal["replace", "skip", "error"]
 
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -205,7 +206,9 @@ class Hit:
 
     Attributes:
         id: The document's id.
-        score: Cosine similarity of query and passage, in [-1, 1], higher is nearer.
+        score: Higher is better. Of a dense search, the cosine of query and passage, in [-1, 1]; of
+            a keyword search, the BM25 score, above 0; of a hybrid one, the cosine and 0.3 times
+            what the words add, which is at least 0 and at most the root of their number.
         text: The matching passage, exactly `document.text[span.start:span.end]`.
         metadata: The document's metadata.
         source: The document's source.

@@ -55,6 +55,7 @@ def writing(store: Store, *, sweep: bool = True) -> Iterator[Writer]:
     with WriterLock(store.path / "writer.lock") as lock:
         writer = Writer(store, lock)
         try:
+            store.catalog.upgrade()
             if sweep:
                 writer.sweep()
             yield writer
@@ -300,6 +301,12 @@ class Writer:
         fixed = replace(state, version=state.version + 1, documents=documents, chunks=chunks)
         with self._transaction(state) as transaction:
             transaction.put_state(fixed)
+
+    def rebuild_keywords(self) -> None:
+        """Make the keyword index anew from the texts."""
+        with self._catalog.write() as transaction:
+            self._lock.check()
+            transaction.rebuild_keywords()
 
     def _swap(self, state: State, old: Sequence[LiveSegment], new: Sequence[SegmentRow]) -> None:
         with self._transaction(state) as transaction:

@@ -392,7 +392,7 @@ def test_the_commit_is_flushed_and_the_log_is_write_ahead(catalog: Catalog, fold
 @pytest.mark.parametrize(
     ("pragma", "says"),
     [
-        ("user_version = 99", "format 99, but this semsearch reads up to 1; upgrade"),
+        ("user_version = 99", "format 99, but this semsearch reads up to 2; upgrade"),
         ("user_version = 0", "no format 0"),
         ("application_id = 0", "not a semsearch index"),
     ],

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from semsearch.stopwords import STOP_WORDS
+
 if TYPE_CHECKING:
     from semsearch.types import Reject
 
@@ -24,11 +26,6 @@ EXCERPT_LINES = 5
 _WIDEST = 100
 _TERM = re.compile(r"\w+")
 _SHORTEST_TERM = 3
-_COMMON = re.compile(
-    "and|are|but|can|could|did|does|for|from|had|has|have|her|him|his|how|into|its|may|not|one|our|"
-    "out|she|should|that|the|their|them|then|there|these|they|this|those|was|were|what|when|where|"
-    "which|who|why|will|with|would|you|your"
-)
 # A document must not drive the terminal: no control characters but line break and tab.
 _CONTROLS = {
     code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
@@ -169,9 +166,7 @@ def _pieces(word: str, room: int) -> list[str]:
 def terms(query: str) -> re.Pattern[str] | None:
     """A pattern for the words of a query that say something, also with an ending of theirs."""
     words = {word.lower() for word in _TERM.findall(query)}
-    telling = {
-        word for word in words if len(word) >= _SHORTEST_TERM and not _COMMON.fullmatch(word)
-    }
+    telling = {word for word in words if len(word) >= _SHORTEST_TERM and word not in STOP_WORDS}
     if not telling:
         return None
     longest_first = sorted(telling, key=lambda word: (-len(word), word))

@@ -12,7 +12,7 @@ from semsearch.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from semsearch.index import Index
-    from semsearch.types import Hit
+    from semsearch.types import Hit, Mode
 
 Format = Literal["trec", "jsonl"]
 
@@ -76,6 +76,7 @@ def answer(
     format_: Format,
     tag: str,
     *,
+    mode: Mode,
     where: str | None = None,
 ) -> None:
     """Search for all queries and print the answers, a document at most once for each.
@@ -89,7 +90,9 @@ def answer(
     with query_bar(len(queries)) as bar:
         for at in range(0, len(queries), _BATCH):
             batch = queries[at : at + _BATCH]
-            answers = index.search([query.text for query in batch], k, where=where, group=True)
+            answers = index.search(
+                [query.text for query in batch], k, mode=mode, where=where, group=True
+            )
             for query, hits in zip(batch, answers, strict=True):
                 _write(query.id, hits, format_, tag)
             bar.update(len(batch))

@@ -16,7 +16,7 @@ from semsearch.cli.queries import Format, answer, read_queries
 
 if TYPE_CHECKING:
     from semsearch.index import Index
-    from semsearch.types import Hit
+    from semsearch.types import Hit, Mode
 
 _INDENT = 4
 _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
@@ -44,6 +44,13 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     metavar="FILTER",
     help='Only documents whose metadata match, such as \'year >= 2020 and lang in ("en", "de")\'.',
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["hybrid", "dense", "keyword"]),
+    default="hybrid",
+    show_default=True,
+    help="By meaning (dense), by words (keyword), or by both.",
+)
 @click.option("--group", is_flag=True, help="Show only the best passage of each document.")
 @click.option(
     "--queries",
@@ -69,6 +76,7 @@ def search(
     k: int,
     path: Path,
     where: str | None,
+    mode: Mode,
     group: bool,
     file: BinaryIO | None,
     format_: Format | None,
@@ -76,19 +84,20 @@ def search(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Find the passages nearest in meaning to a QUERY.
+    """Find the passages that answer a QUERY.
 
-    Scores are cosine similarities: at most 1, higher is nearer.
+    Higher scores are better. Of --mode dense they are cosine similarities, at most 1; of keyword
+    BM25 scores; of hybrid the cosine and what the words of the query add to it.
     """
     if file is None:
         text = _the_query(query, format_)
         with open_index(path, device=device) as index:
-            _answer_one(index, text, k, where=where, group=group, as_json=as_json)
+            _answer_one(index, text, k, mode=mode, where=where, group=group, as_json=as_json)
         return
     _check_run(query, format_, tag, as_json=as_json)
     queries = read_queries(file)
     with open_index(path, device=device) as index:
-        answer(index, queries, k, format_ or "jsonl", tag, where=where)
+        answer(index, queries, k, format_ or "jsonl", tag, mode=mode, where=where)
 
 
 def _the_query(query: str | None, format_: Format | None) -> str:
@@ -109,17 +118,24 @@ def _check_run(query: str | None, format_: Format | None, tag: str, *, as_json: 
 
 
 def _answer_one(
-    index: Index, query: str, k: int, *, where: str | None, group: bool, as_json: bool
+    index: Index,
+    query: str,
+    k: int,
+    *,
+    mode: Mode,
+    where: str | None,
+    group: bool,
+    as_json: bool,
 ) -> None:
     if not as_json and not len(index):
         click.echo(_EMPTY)
         return
     with hint(f"loading {index.space.name} ..."):
-        hits = index.search(query, k, where=where, group=group)
+        hits = index.search(query, k, mode=mode, where=where, group=group)
     if as_json:
-        display.echo_json({"query": query, "hits": [_as_json(hit) for hit in hits]})
+        display.echo_json({"query": query, "mode": mode, "hits": [_as_json(hit) for hit in hits]})
     elif not hits:
-        click.echo("no document matches the filter")
+        click.echo("no document matches" + (" the filter" if where else ""))
     else:
         click.echo("\n\n".join(_shown(rank, hit, query) for rank, hit in enumerate(hits, 1)))
 

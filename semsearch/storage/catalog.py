@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Engine, insert
 
 from semsearch.errors import IndexCorrupt
-from semsearch.storage import schema
+from semsearch.storage import keywords, schema
 from semsearch.storage.connection import BUSY_SECONDS, catalog_errors, engine_of, read_only_mode
 from semsearch.storage.durable import sync
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import State, sealed
+from semsearch.storage.upgrade import record_schema
 from semsearch.storage.writing import WriteTransaction
 
 
@@ -42,16 +43,14 @@ class Catalog:
         try:
             with catalog_errors(path), engine.begin() as connection:
                 schema.metadata.create_all(connection)
-                tables = {"schema": ReadTransaction(connection, path).schema_checksum()}
-                rows = [
-                    {"key": key, "value": json.dumps(value)}
-                    for key, value in {**settings, **tables}.items()
-                ]
-                connection.execute(insert(schema.settings), sealed(schema.settings, rows))
+                keywords.create(connection)
+                rows = [{"key": key, "value": json.dumps(value)} for key, value in settings.items()]
+                if rows:
+                    connection.execute(insert(schema.settings), sealed(schema.settings, rows))
                 first = {"id": 1, **asdict(State(1, 1, 1, 0, 0))}
                 connection.execute(insert(schema.state), sealed(schema.state, [first]))
                 connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-                connection.exec_driver_sql(f"PRAGMA user_version = {schema.FORMAT_VERSION}")
+                record_schema(connection)
         finally:
             engine.dispose()
         sync(temporary)
@@ -96,11 +95,21 @@ class Catalog:
             with writing.begin():
                 yield WriteTransaction(writing, self.path)
 
+    def upgrade(self) -> None:
+        """Bring an older format to the newest, in one transaction; only for the writer."""
+        with self.read() as transaction:
+            if transaction.format == schema.FORMAT_VERSION:
+                return
+        with self.write() as transaction:
+            transaction.upgrade()
+
     def reclaim(self) -> None:
-        """Give free pages back to the file system and empty the write-ahead log.
+        """Merge the keyword index, give back free pages, empty the write-ahead log.
 
         Readers are not waited for: while one is in the log, it is emptied at a later commit.
         """
+        with self.write() as transaction:
+            transaction.merge_keywords()
         with catalog_errors(self.path):
             raw = self._engine.raw_connection()
             cursor = raw.cursor()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from sqlalchemy import Connection, Select, bindparam, func, select, text
 
 from semsearch.errors import IndexCorrupt, UnsupportedFormat
 from semsearch.filters import Filter
-from semsearch.storage import schema
-from semsearch.storage.checksum import row_checksum
+from semsearch.storage import keywords, schema
+from semsearch.storage.connection import catalog_errors
+from semsearch.storage.keywords import Matches
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
@@ -23,8 +25,12 @@ from semsearch.storage.rows import (
     document_row,
     intact,
 )
+from semsearch.storage.upgrade import schema_checksum
 from semsearch.storage.where import condition
 from semsearch.types import Reject
+
+KEYWORDS_SINCE = 2
+"""The first format with a keyword index."""
 
 _PAGE = 1000
 
@@ -40,6 +46,11 @@ class ReadTransaction:
         self._connection = connection
         self._path = path
 
+    @property
+    def format(self) -> int:
+        """Number of the on-disk format."""
+        return self._pragma("user_version")
+
     def check_format(self) -> None:
         """Refuse what this version cannot read.
 
@@ -47,7 +58,7 @@ class ReadTransaction:
             UnsupportedFormat: Says which format the file has.
         """
         application = self._pragma("application_id")
-        version = self._pragma("user_version")
+        version = self.format
         if application != schema.APPLICATION_ID:
             raise UnsupportedFormat(f"{self._path}: a SQLite file, but not a semsearch index")
         if version > schema.FORMAT_VERSION:
@@ -201,16 +212,51 @@ class ReadTransaction:
         problems = [str(row[0]) for row in rows if row[0] != "ok"]
         broken = self._connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         problems += [f"{row[0]} row {row[1]} names no row of {row[2]}" for row in broken]
-        if self.settings().get("schema") != self.schema_checksum():
+        if self.settings().get("schema") != schema_checksum(self._connection):
             problems.append("the definition of a table was changed")
         return problems
 
-    def schema_checksum(self) -> str:
-        """Checksum, in hex, of the definitions of all tables and indexes."""
-        rows = self._connection.exec_driver_sql(
-            "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
-        )
-        return row_checksum(value for row in rows for value in row).hex()
+    def keyword_problem(self) -> str | None:
+        """What is wrong with the keyword index, if it has one and anything is; reads all of it."""
+        try:
+            if self.format < KEYWORDS_SINCE:
+                return None
+            with self._keyword_errors():
+                if keywords.agrees(self._connection):
+                    return None
+        except IndexCorrupt as error:
+            return str(error)
+        return "the keyword index does not hold the words of the texts"
+
+    def keyword_matches(self, query: str, among: Iterable[int] | None = None) -> Matches:
+        """All chunks that hold a word of the query, or those `among` these keys.
+
+        Raises:
+            UnsupportedFormat: The index is of a format that had no keyword index.
+        """
+        with self._keyword_errors():
+            return keywords.matches(self._connection, keywords.words_of(query), among)
+
+    def keyword_norm(self, query: str) -> float:
+        """What BM25 scores of a query are divided by to be compared with those of others."""
+        with self._keyword_errors():
+            words = keywords.words_of(query)
+            return keywords.norm(self._connection, words, self.state().chunks)
+
+    @contextmanager
+    def _keyword_errors(self) -> Iterator[None]:
+        if self.format < KEYWORDS_SINCE:
+            raise UnsupportedFormat(
+                f"{self._path}: format {self.format} has no keyword index; the next write adds it: "
+                "run `semsearch optimize`, or search with mode dense"
+            )
+        try:
+            with catalog_errors(self._path):
+                yield
+        except IndexCorrupt as error:
+            raise IndexCorrupt(
+                f"{self._path}: the keyword index is damaged; run `semsearch repair`"
+            ) from error
 
 
 def any_of() -> Select[Any]:

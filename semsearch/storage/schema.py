@@ -17,7 +17,7 @@ from sqlalchemy import (
 APPLICATION_ID = 0x53454D53
 """`PRAGMA application_id` of every catalog: "SEMS"."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """`PRAGMA user_version`: raised whenever an older semsearch could misread the directory."""
 
 metadata = MetaData()
@@ -113,3 +113,20 @@ rejects = Table(
     Column("reason", Text, nullable=False),
     Column("checksum", LargeBinary, nullable=False),
 )
+
+# The keyword index, since format 2: one row for each chunk, under its key. Its text is not stored
+# again: FTS5 reads it through the view to rebuild, and a writer when it takes a chunk out.
+KEYWORD_INDEX = (
+    """
+    CREATE VIEW passages AS
+    SELECT chunks.key AS key, documents.title AS title, chunks.piece AS body
+    FROM chunks JOIN documents ON documents.key = chunks.document
+    """,
+    """
+    CREATE VIRTUAL TABLE keywords USING fts5(
+        title, body, content='passages', content_rowid='key',
+        tokenize='porter unicode61 remove_diacritics 2'
+    )
+    """,
+)
+"""Statements that make it: https://sqlite.org/fts5.html#external_content_tables."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Table, delete, func, insert, select
 
-from semsearch.storage import schema
+from semsearch.storage import keywords, schema
 from semsearch.storage.reading import ReadTransaction, any_of, json_list
 from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State, sealed
+from semsearch.storage.upgrade import upgrade
 from semsearch.types import Reject
 
 
@@ -29,10 +30,11 @@ class WriteTransaction(ReadTransaction):
         return int(highest or 0) + 1
 
     def insert_chunks(self, rows: Sequence[ChunkRow]) -> None:
-        """Insert chunks."""
+        """Insert chunks; the rows of their documents must be there already."""
         if rows:
             values = sealed(schema.chunks, [row._asdict() for row in rows])
             self._connection.execute(insert(schema.chunks), values)
+            keywords.insert(self._connection, json_list(row.key for row in rows))
 
     def delete_documents(self, keys: Sequence[int]) -> None:
         """Delete documents; their chunks must be gone already."""
@@ -46,6 +48,7 @@ class WriteTransaction(ReadTransaction):
                 _CHUNK_KEYS_BY_DOCUMENT, {"values": json_list(documents)}
             )
         ]
+        keywords.delete(self._connection, json_list(keys))
         self._connection.execute(_DELETE_CHUNKS, {"values": json_list(keys)})
         if keys:
             self._connection.execute(insert(schema.deletions), [{"chunk": key} for key in keys])
@@ -81,6 +84,18 @@ class WriteTransaction(ReadTransaction):
     def clear_rejects(self, sources: Iterable[str]) -> None:
         """Forget the rejects of sources that are being read again."""
         self._connection.execute(_DELETE_REJECTS, {"values": json_list(sources)})
+
+    def upgrade(self) -> None:
+        """Bring an older format to the newest."""
+        upgrade(self._connection, self.format)
+
+    def rebuild_keywords(self) -> None:
+        """Make the keyword index anew from the texts."""
+        keywords.rebuild(self._connection)
+
+    def merge_keywords(self) -> None:
+        """Make the keyword index as small and as quick as it gets."""
+        keywords.merge(self._connection)
 
     def _put(self, table: Table, rows: list[dict[str, Any]]) -> None:
         self._connection.execute(insert(table).prefix_with("OR REPLACE"), sealed(table, rows))

@@ -144,7 +144,8 @@ def test_files_and_folder_are_flushed_before_the_commit(name: str, fast_folder: 
     commits = [
         at for at, step in enumerate(steps) if step == "before commit" and SQL in steps[at - 1]
     ]
-    assert len(commits) == 1
+    # The second commit of optimize merges the keyword index.
+    assert len(commits) == (2 if name.startswith("optimize") else 1)
     committed = commits[0]
     files = steps[:committed]
     written = [at for at, step in enumerate(files) if step in ("after write arrow", "after faiss")]

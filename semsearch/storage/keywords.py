@@ -1,0 +1,163 @@
+"""The keyword index inside the catalog: SQLite's FTS5, ranked by BM25.
+
+A query is a bag of words: a passage matches if it holds one of them, in its text or its title, in
+any form that has the same stem. Nothing in a query is an operator.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from semsearch.stopwords import STOP_WORDS
+from semsearch.storage import schema
+
+MOST_WORDS = 1000
+"""Different words of a query that are looked up; of a longer one the first."""
+
+TITLE_WEIGHT = 2.0
+"""What a word in the title counts, when one in the text counts 1 (measured: decision 0009)."""
+
+_K1 = 1.2
+_LEAST_IDF = 1e-6
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Matches(NamedTuple):
+    """Passages that hold a word of a query: keys ascending, and the BM25 score of each, above 0."""
+
+    keys: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+def words_of(query: str) -> list[str]:
+    """The different words of a query that are looked up, in lower case, in its order.
+
+    Common English words are left out, unless there are no others.
+    """
+    found = list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query).lower())))
+    return ([word for word in found if word not in STOP_WORDS] or found)[:MOST_WORDS]
+
+
+def matches(
+    connection: Connection, words: Sequence[str], among: Iterable[int] | None = None
+) -> Matches:
+    """All passages that hold one of the words, or those `among` these chunk keys."""
+    if not words:
+        return Matches(np.empty(0, np.int64), np.empty(0, np.float64))
+    rows = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))})
+    found = np.array([tuple(row) for row in rows], np.dtype("i8,f8"))
+    keys, scores = found["f0"], found["f1"]
+    if among is not None:
+        kept = np.isin(keys, np.fromiter(among, np.int64))
+        keys, scores = keys[kept], scores[kept]
+    return Matches(keys, scores)
+
+
+def norm(connection: Connection, words: Sequence[str], passages: int) -> float:
+    """Length of a query as a vector of what each word contributes at most; above 0.
+
+    That is (k1 + 1) times its inverse document frequency, as FTS5 computes it (https://sqlite.org/fts5.html#the_bm25_function).
+    """
+    counts = np.array([_frequency(connection, word) for word in words], np.float64)
+    idf = np.maximum(_LEAST_IDF, np.log((passages - counts + 0.5) / (counts + 0.5)))
+    return float((_K1 + 1) * np.linalg.norm(idf))
+
+
+def _frequency(connection: Connection, word: str) -> int:
+    return int(connection.execute(_FREQUENCY, {"query": _quoted(word)}).scalar_one())
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
+
+
+def create(connection: Connection) -> None:
+    """Make the index, and fill it with the chunks that are there."""
+    for statement in schema.KEYWORD_INDEX:
+        connection.exec_driver_sql(statement)
+    rebuild(connection)
+
+
+def insert(connection: Connection, keys: str) -> None:
+    """Take in chunks, whose rows and documents are there already; `keys` is a JSON list."""
+    connection.execute(_INSERT, {"keys": keys})
+
+
+def delete(connection: Connection, keys: str) -> None:
+    """Take out chunks, whose rows and documents are still as they were taken in."""
+    connection.execute(_DELETE, {"keys": keys})
+
+
+def rebuild(connection: Connection) -> None:
+    """Make it anew from the texts."""
+    connection.exec_driver_sql("INSERT INTO keywords(keywords) VALUES ('rebuild')")
+
+
+def merge(connection: Connection) -> None:
+    """Make it as small and as quick as it gets; drops what is left of deleted texts."""
+    connection.exec_driver_sql("INSERT INTO keywords(keywords) VALUES ('optimize')")
+
+
+def agrees(connection: Connection) -> bool:
+    """Whether it holds exactly the words of all passages, by building another beside it.
+
+    FTS5's own 'integrity-check' would need the right to write, and keep writers waiting.
+    """
+    for statement in _FRESH:
+        connection.exec_driver_sql(statement)
+    try:
+        return all(_equal(connection, query) for query in _COMPARED)
+    finally:
+        for table in ("fresh_words", "stored_words", "fresh"):
+            connection.exec_driver_sql(f"DROP TABLE temp.{table}")
+
+
+def _equal(connection: Connection, queries: tuple[str, str]) -> bool:
+    stored, fresh = (_rows(connection, query) for query in queries)
+    return all(left == right for left, right in zip_longest(stored, fresh))
+
+
+def _rows(connection: Connection, query: str) -> Iterator[tuple[object, ...]]:
+    return (tuple(row) for row in connection.exec_driver_sql(query))
+
+
+_MATCHES = text(
+    f"SELECT rowid, -bm25(keywords, {TITLE_WEIGHT}, 1.0) FROM keywords "
+    "WHERE keywords MATCH :query ORDER BY rowid"
+)
+_FREQUENCY = text("SELECT count(*) FROM keywords WHERE keywords MATCH :query")
+_INSERT = text(
+    "INSERT INTO keywords(rowid, title, body) "
+    "SELECT key, title, body FROM passages WHERE key IN (SELECT value FROM json_each(:keys))"
+)
+_DELETE = text(
+    "INSERT INTO keywords(keywords, rowid, title, body) "
+    "SELECT 'delete', key, title, body FROM passages "
+    "WHERE key IN (SELECT value FROM json_each(:keys))"
+)
+_FRESH = (
+    "CREATE VIRTUAL TABLE temp.fresh USING fts5("
+    "title, body, content='', tokenize='porter unicode61 remove_diacritics 2')",
+    "INSERT INTO temp.fresh(rowid, title, body) SELECT key, title, body FROM main.passages",
+    "CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab('main', 'keywords', 'instance')",
+    "CREATE VIRTUAL TABLE temp.fresh_words USING fts5vocab('temp', 'fresh', 'instance')",
+)
+_COMPARED = (
+    ("SELECT * FROM temp.stored_words", "SELECT * FROM temp.fresh_words"),
+    (
+        "SELECT id, sz FROM main.keywords_docsize ORDER BY id",
+        "SELECT id, sz FROM temp.fresh_docsize ORDER BY id",
+    ),
+    (  # number of rows and of words: what BM25 takes for the average length; of none, no matter
+        "SELECT block FROM main.keywords_data WHERE id = 1 AND EXISTS (SELECT 1 FROM chunks)",
+        "SELECT block FROM temp.fresh_data WHERE id = 1 AND EXISTS (SELECT 1 FROM chunks)",
+    ),
+)

@@ -1,0 +1,272 @@
+"""Search by words and by both: against BM25 and the fusion computed here from the texts alone."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from encoders import WordEncoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import semsearch
+from semsearch import Index, InvalidArgument, UnsupportedFormat
+from semsearch.search import KEYWORD_WEIGHT
+from semsearch.storage import schema
+from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
+from semsearch.types import Mode
+
+# Words that the stemmer leaves as they are, none of them a stop word.
+WORDS = ["cat", "dog", "owl", "fox", "hen", "ant"]
+TEXTS = {
+    "codes": "The pump shows error E4012 when its valve is stuck",
+    "cats": "A cat sleeps on the warm pump, another cat purrs",
+    "naive": "Un caf\u00e9 na\u00eff",
+    "wide": "\u65e5\u672c\u8a9e \u306e \u6587\u66f8",
+}
+
+
+@pytest.fixture
+def index(folder: Path) -> Iterator[Index]:
+    with semsearch.create(folder / "index", encoder=WordEncoder()) as index:
+        index.add([{"id": id_, "text": text} for id_, text in TEXTS.items()])
+        yield index
+
+
+def found(index: Index, query: str, mode: Mode = "keyword") -> list[str]:
+    return [hit.id for hit in index.search(query, mode=mode)]
+
+
+# -- the oracles -----------------------------------------------------------------------------------
+
+
+def idf(word: str, texts: Mapping[str, str]) -> float:
+    n = sum(word in text.split() for text in texts.values())
+    return max(1e-6, math.log((len(texts) - n + 0.5) / (n + 0.5)))
+
+
+def bm25(query: list[str], texts: Mapping[str, str]) -> dict[str, float]:
+    """Okapi BM25 as https://sqlite.org/fts5.html states it, of texts that hold a word."""
+    mean = sum(len(text.split()) for text in texts.values()) / max(1, len(texts))
+    scores = {}
+    for id_, text in texts.items():
+        words = text.split()
+        parts = [
+            idf(word, texts) * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * len(words) / mean))
+            for word in query
+            if (tf := words.count(word))
+        ]
+        if parts:
+            scores[id_] = sum(parts)
+    return scores
+
+
+sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
+changes = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("add"), st.dictionaries(st.sampled_from("abcdefg"), sentences, min_size=1)
+        ),
+        st.tuples(st.just("delete"), st.sets(st.sampled_from("abcdefg"))),
+        st.tuples(st.just("optimize"), st.none()),
+    ),
+    max_size=5,
+)
+queries = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes, queries)
+def test_answers_are_those_of_the_oracles(
+    memory: Path, changes: list[tuple[str, object]], query: list[str]
+) -> None:
+    texts: dict[str, str] = {}
+    encoder = WordEncoder()
+    number = len(list(memory.iterdir()))
+    with semsearch.create(memory / f"oracle{number}", encoder=encoder) as index:
+        for verb, what in changes:
+            if verb == "add":
+                assert isinstance(what, dict)
+                index.add([{"id": id_, "text": text} for id_, text in what.items()])
+                texts.update(what)
+            elif verb == "delete":
+                assert isinstance(what, set)
+                index.delete(what)
+                texts = {id_: text for id_, text in texts.items() if id_ not in what}
+            else:
+                index.optimize()
+        asked = " ".join(query)
+        words = bm25(query, texts)
+        by_words = {hit.id: hit.score for hit in index.search(asked, 20, mode="keyword")}
+        assert by_words == pytest.approx(words)
+        assert list(by_words.values()) == sorted(by_words.values(), reverse=True)
+
+        vector = encoder.encode_queries([asked])[0].astype(float)
+        norm = 2.2 * math.hypot(*(idf(word, texts) for word in query))
+        expected = {
+            id_: float(vector @ encoder.encode_queries([text])[0])
+            + KEYWORD_WEIGHT * words.get(id_, 0) / norm
+            for id_, text in texts.items()
+        }
+        by_both = {hit.id: hit.score for hit in index.search(asked, 20, mode="hybrid")}
+        assert by_both == pytest.approx(expected, abs=1e-5)
+        assert index.verify().ok
+
+
+# -- what a query is -------------------------------------------------------------------------------
+
+
+def test_a_query_is_a_bag_of_words(index: Index) -> None:
+    assert found(index, "E4012") == ["codes"]
+    assert found(index, "purring cats") == ["cats"]  # by their stems
+    assert set(found(index, "valve OR purr")) == {"codes", "cats"}
+    assert found(index, "valve NOT stuck") == ["codes"]
+    assert found(index, "NAIF cafe") == ["naive"]
+    assert found(index, "cafe\u0301") == ["naive"]
+    assert found(index, "\u65e5\u672c\u8a9e") == ["wide"]
+    assert found(index, "unheard") == []
+    assert found(index, "?!") == []
+
+
+def test_stop_words_count_only_when_there_is_nothing_else(index: Index) -> None:
+    assert found(index, "what is the cat on") == ["cats"]
+    assert set(found(index, "the")) == {"codes", "cats"}
+    assert words_of("How do I, the owl's friend, owl?") == ["owl", "friend"]
+
+
+def test_a_title_counts_more_than_the_text(folder: Path) -> None:
+    assert TITLE_WEIGHT > 1
+    with semsearch.create(folder / "titles", encoder=WordEncoder()) as index:
+        index.add([{"id": f"x{i}", "text": "filler words here"} for i in range(5)])
+        index.add({"id": "text", "text": "owl barn", "title": "roof"})
+        index.add({"id": "title", "text": "roof barn", "title": "owl"})
+        assert found(index, "owl") == ["title", "text"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(
+        st.text(st.characters(), min_size=1),
+        st.text("\"*^:+-(){}'\0 NEARORNOT,;%_cat\ud800\u0301", min_size=1),
+        st.sampled_from(
+            ['"cat', "cat*", "title:cat", "cat NEAR dog", "'; DROP TABLE chunks; --", "^cat", "\0"]
+        ),
+    )
+)
+def test_no_query_is_an_error(fuzzed: Index, query: str) -> None:
+    if query.strip():
+        fuzzed.search(query, mode="keyword")
+
+
+@pytest.fixture(scope="module")
+def fuzzed(memory: Path) -> Iterator[Index]:
+    with semsearch.create(memory / "fuzzed", dim=2) as index:
+        index.add([{"id": "a", "text": "a cat"}], [[1, 0]])
+        yield index
+        assert len(index) == 1
+        assert index.verify().ok
+
+
+def test_a_query_of_a_megabyte(index: Index) -> None:
+    long = "cat " + " ".join(f"word{n}" for n in range(150_000))
+    assert len(long) > 1e6
+    assert len(words_of(long)) == MOST_WORDS
+    assert found(index, long) == ["cats"]
+
+
+# -- modes -----------------------------------------------------------------------------------------
+
+
+def test_documents_with_given_vectors_are_found_by_words(folder: Path) -> None:
+    with semsearch.create(folder / "given", dim=2) as index:
+        index.add([{"id": "a", "text": "an owl"}, {"id": "b", "text": ""}], [[1, 0], [0, 1]])
+        assert found(index, "owls") == ["a"]
+        assert index.search(["owl", "cat"], mode="keyword")[1] == []
+        with pytest.raises(InvalidArgument, match="mode keyword"):
+            index.search("owl", mode="hybrid")
+        with pytest.raises(InvalidArgument, match="give texts"):
+            index.search([1.0, 0.0], mode="hybrid")
+        with pytest.raises(InvalidArgument, match="'dense' or 'keyword' or 'hybrid', got 'best'"):
+            index.search("owl", mode="best")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("mode", ["keyword", "hybrid"])
+def test_filters_and_groups_hold_in_every_mode(folder: Path, mode: Mode) -> None:
+    with semsearch.create(folder / "many", encoder=WordEncoder()) as index:
+        text = "\n\n".join("the owl number " + str(n) for n in range(30))
+        index.add([{"id": f"d{n}", "text": text, "metadata": {"n": n}} for n in range(12)])
+        hits = index.search("owl", 12, mode=mode, group=True)
+        assert {hit.id for hit in hits} == {f"d{n}" for n in range(12)}
+        assert len(hits) == 12
+        some = index.search("owl number 3", 500, mode=mode, where="n >= 10")
+        assert {hit.id for hit in some} == {"d10", "d11"}
+        assert len(some) == sum(len(index.vectors(id_)[id_]) for id_ in ("d10", "d11"))
+        assert all("owl" in hit.text for hit in some)
+
+
+def test_a_batch_answers_like_its_queries(index: Index) -> None:
+    for mode in ("keyword", "hybrid"):
+        asked = ["cat pump", "valve", "unheard"]
+        assert index.search(asked, mode=mode) == [index.search(query, mode=mode) for query in asked]
+
+
+def test_a_hybrid_score_is_the_cosine_when_no_word_matches(index: Index) -> None:
+    assert index.search("unheard", mode="hybrid") == index.search("unheard")
+
+
+# -- keeping ---------------------------------------------------------------------------------------
+
+
+def change(index: Index, *statements: str) -> None:
+    with sqlite3.connect(index.path / "catalog.db") as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO keywords(keywords, rowid, title, body) VALUES ('delete', 2, '', 'cat')",
+        "INSERT INTO keywords(rowid, title, body) VALUES (77, 'a', 'b')",
+        "UPDATE keywords_docsize SET sz = x'0101' WHERE id = 1",
+        "UPDATE keywords_data SET block = x'00' WHERE id = 1",
+        "DELETE FROM keywords_data WHERE id > 10",
+    ],
+)
+def test_verify_sees_a_damaged_keyword_index_and_repair_mends_it(index: Index, damage: str) -> None:
+    before = index.search("cat pump", mode="keyword")
+    change(index, damage)
+    assert "keyword index" in str(index.verify().problems)
+    report = index.repair()
+    assert report.after.ok
+    assert report.actions == ("catalog.db: keyword index built again",)
+    assert index.search("cat pump", mode="keyword") == before
+
+
+def as_version_1(index: Index) -> None:
+    """What the first format was: the same tables, no keyword index."""
+    change(index, "DROP TABLE keywords", "DROP VIEW passages", "PRAGMA user_version = 1")
+
+
+def test_an_index_of_format_1_is_read_and_upgraded_by_the_next_write(index: Index) -> None:
+    before = index.search("cat pump", mode="keyword")
+    as_version_1(index)
+    assert index.info().format == 1
+    assert found(index, "cat", "dense")[0] == "cats"
+    for mode in ("keyword", "hybrid"):
+        with pytest.raises(UnsupportedFormat, match="semsearch optimize"):
+            index.search("cat", mode=mode)
+    index.delete([])
+    assert index.info().format == schema.FORMAT_VERSION == 2
+    assert index.search("cat pump", mode="keyword") == before
+    assert index.verify().ok
+
+
+def test_the_text_is_not_stored_twice(index: Index) -> None:
+    with sqlite3.connect(index.path / "catalog.db") as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "keywords_data" in tables
+    assert "keywords_content" not in tables
