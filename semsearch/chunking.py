@@ -16,7 +16,7 @@ from typing import NamedTuple
 import semchunk
 
 from semsearch.errors import InvalidArgument
-from semsearch.types import Chunk, Span
+from semsearch.types import Span
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 """Tokens of each text, special ones included; an encoder's `count_tokens`."""
@@ -27,7 +27,22 @@ MIN_TOKENS = 32
 _WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|\w{1,24}|[^\w\s]")
 _WORDS_KEPT = 200_000
 _BLOCK = 100_000  # characters given to semchunk at a time: its time grows faster than its input
+_FAR = 1.1  # times the limit: a text estimated beyond that is cut without being counted
 _SLACK = 1.15  # of the mean chunk, so that a cut can wait for the end of a sentence
+
+
+class Cut(NamedTuple):
+    """A chunk of a text.
+
+    Attributes:
+        span: Characters of the text.
+        text: Exactly `text[span.start:span.end]`.
+        tokens: Of its passage: special ones and the title included.
+    """
+
+    span: Span
+    text: str
+    tokens: int
 
 
 class Chunker:
@@ -66,7 +81,7 @@ class Chunker:
             return chunk_text
         return f"{self._cached_head(title).text}\n{chunk_text}".rstrip("\n")
 
-    def split(self, text: str, title: str = "") -> list[Chunk]:
+    def split(self, text: str, title: str = "") -> list[Cut]:
         """Cut a text into chunks.
 
         Returns:
@@ -74,25 +89,37 @@ class Chunker:
             that is not whitespace is in exactly one, and `passage(title, chunk.text)` has at most
             `max_tokens` tokens. A blank text has none.
         """
-        spans = (span for block in _blocks(text) for span in self._split(text, title, block))
-        return [Chunk(span, text[span.start : span.end]) for span in spans]
+        waiting = [part for block in _blocks(text) if (part := _trimmed(text, block))]
+        chunks: list[Cut] = []
+        while waiting:
+            fitting = self._fitting(text, title, waiting)
+            chunks += fitting
+            done = {cut.span for cut in fitting}
+            waiting = [
+                smaller
+                for part in waiting
+                if part not in done
+                for smaller in self._parts(text, title, part)
+            ]
+        return sorted(chunks)
 
-    def _split(self, text: str, title: str, part: Span) -> Iterator[Span]:
-        part = _trimmed(text, part)
-        content = text[part.start : part.end]
-        if not content:
-            return
-        if len(content) == 1 or self._fits(title, content):
-            yield part
-            return
-        for start, end in self._cuts(content, title):
-            yield from self._split(text, title, Span(part.start + start, part.start + end))
+    def _fitting(self, text: str, title: str, parts: Sequence[Span]) -> list[Cut]:
+        """Those that are read whole; counted for real, all in one call, unless far too long."""
+        limit = _FAR * self.max_tokens
+        near = [(part, text[part.start : part.end]) for part in parts]
+        near = [(part, content) for part, content in near if self._estimate(content) <= limit]
+        counts = self._count([self.passage(title, content) for _, content in near])
+        return [
+            Cut(part, content, tokens)
+            for (part, content), tokens in zip(near, counts, strict=True)
+            if tokens <= self.max_tokens or len(content) == 1
+        ]
 
-    def _fits(self, title: str, content: str) -> bool:
-        """Whether the passage is read whole; counted for real unless it is far too long."""
-        if self._estimate(content) > 2 * self.max_tokens:
-            return False
-        return self._count([self.passage(title, content)])[0] <= self.max_tokens
+    def _parts(self, text: str, title: str, whole: Span) -> Iterator[Span]:
+        for start, end in self._cuts(text[whole.start : whole.end], title):
+            part = _trimmed(text, Span(whole.start + start, whole.start + end))
+            if part:
+                yield part
 
     def _cuts(self, content: str, title: str) -> list[tuple[int, int]]:
         """Cut into parts of like size: a tail of a few words would be a chunk about nothing."""
@@ -109,13 +136,18 @@ class Chunker:
     def _estimate(self, text: str) -> int:
         """Tokens of a text without the special ones, as the sum over its words."""
         words = _WORD.findall(text)
+        try:
+            return sum(map(self._words.__getitem__, words))
+        except KeyError:
+            self._learn(set(words))
+        return sum(map(self._words.__getitem__, words))
+
+    def _learn(self, words: set[str]) -> None:
         known = self._words if len(self._words) < _WORDS_KEPT else {}
-        unknown = [word for word in set(words) if word not in known]
-        if unknown:
-            counts = self._count(unknown)
-            known.update((word, n - self._fixed) for word, n in zip(unknown, counts, strict=True))
-            self._words = known
-        return sum(map(known.__getitem__, words))
+        unknown = [word for word in words if word not in known]
+        counts = self._count(unknown)
+        known.update((word, n - self._fixed) for word, n in zip(unknown, counts, strict=True))
+        self._words = known
 
     def _head(self, title: str) -> _Head:
         """Cut a title to its share and count it."""
@@ -150,10 +182,11 @@ def _blocks(text: str) -> Iterator[Span]:
     yield Span(start, len(text))
 
 
-def _trimmed(text: str, span: Span) -> Span:
+def _trimmed(text: str, span: Span) -> Span | None:
+    """The span without the blanks around it; None when there is nothing else."""
     part = text[span.start : span.end]
     start = span.end - len(part.lstrip())
-    return Span(start, max(start, span.start + len(part.rstrip())))
+    return Span(start, span.start + len(part.rstrip())) if start < span.end else None
 
 
 def _begins_with(chunk_text: str, title: str) -> bool:

@@ -211,12 +211,14 @@ class Index(Reader):
         *sources: str | Path,
         id_field: str | None = None,
         text_field: str | None = None,
+        prune: bool = False,
+        force: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Add files and folders: .txt, .md, .jsonl, .csv, .tsv, .parquet, or "-" for stdin.
 
         Commits as it goes; run again, it encodes only what changed. What a source no longer holds
-        stays in the index until it is deleted. Bad records do not stop it: they are counted in
+        stays in the index unless you `prune`. Bad records do not stop it: they are counted in
         the report and kept, see `rejects`.
 
         The id of a file in a folder is `<folder name>/<path in it>`: two folders of one name share
@@ -226,22 +228,34 @@ class Index(Reader):
             sources: Files or folders. A folder with a `corpus.jsonl` is a BEIR collection.
             id_field: Field of a table that is the id; `_id` or `id` by default.
             text_field: Field of a table that is the text; `text` by default.
+            prune: When all was read, delete the documents that came from these sources and are
+                not in them any more. What has rejects, or is there and was not read, stays.
+            force: Prune also what is left with nothing at all, or does not exist.
             progress: Called often with how far it is.
 
         Raises:
-            IngestError: A source does not exist or is of no kind that is read.
+            IngestError: A source does not exist or is of no kind that is read, or is to be pruned
+                and holds nothing.
             IndexLocked: Another process is writing.
         """
-        return self.ingest_sources(
-            Sources(sources, id_field=id_field, text_field=text_field), progress=progress
+        planned = Sources(
+            sources, id_field=id_field, text_field=text_field, missing_ok=prune and force
         )
+        return self.ingest_sources(planned, prune=prune, force=force, progress=progress)
 
     def ingest_sources(
-        self, sources: Sources, *, progress: Callable[[Progress], None] | None = None
+        self,
+        sources: Sources,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Like `ingest`, of sources that were already looked at."""
         _ = self.encoder
-        return ingest.ingest_sources(self._store, self._embedder, sources, report=progress)
+        return ingest.ingest_sources(
+            self._store, self._embedder, sources, prune=prune, force=force, report=progress
+        )
 
     def rejects(self) -> list[Reject]:
         """Records that the last ingest of their source refused, by source and position."""

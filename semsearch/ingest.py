@@ -1,34 +1,46 @@
-"""Documents into an index: look up, chunk, encode, commit; bounded memory, one commit at a time."""
+"""Documents into an index: read, prepare, encode, commit, all at the same time.
+
+Documents are read in the caller's thread, a window at a time. A stage of its own each, one thread,
+prepares windows (look up, chunk), encodes groups of passages, and commits. Every stage works a
+little ahead of the next and no further, so memory is bounded whatever the corpus. What a stage
+raises is raised in the caller's thread, in its turn.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.changes import Changes, ChunkedDocument
+from semsearch.changes import Changes
 from semsearch.embedding import Embedder
-from semsearch.errors import InvalidArgument
+from semsearch.errors import IngestError, InvalidArgument
+from semsearch.preparation import Draft, Item, Preparation, Prepared, Todo, Window, vectors_of
+from semsearch.pruning import vanished
 from semsearch.sources import Record, Sources
-from semsearch.storage.checksum import content_hash
-from semsearch.storage.rows import DocumentRow
+from semsearch.stage import Stage
 from semsearch.store import Store
-from semsearch.types import Document, OnConflict, Reject, Span, metadata_json
+from semsearch.types import Document, OnConflict, Reject
 from semsearch.writer import Writer, writing
 
 COMMIT_CHUNKS = 16_384
 """A commit is made at the latest when this many chunks wait for one (25 MB at 384 dimensions)."""
 
 COMMIT_SECONDS = 10.0
-"""A commit is made when the last one is this long ago: at most this much work can be lost."""
+"""A commit is made after the first window that ends this long after the last one."""
 
-_BATCH_CHARACTERS = 256 * 1024
-_BATCH_DOCUMENTS = 1024
-_ENCODE_PASSAGES = 128  # at a time, of like length: small enough for a smooth progress display
+_WINDOW_CHARACTERS = 512 * 1024
+_WINDOW_RECORDS = 4096
+_GROUP = 128  # passages of like length, encoded at a time: few, for a smooth progress display
+_WINDOWS_AHEAD = 2
+_GROUPS_AHEAD = 4
 _REJECTS_SHOWN = 100
 
 
@@ -38,7 +50,7 @@ class Progress:
 
     Attributes:
         documents: Documents read, whatever became of them.
-        chunks: Chunks encoded.
+        chunks: Chunks that have their vectors.
         tokens: Tokens encoded.
         rejected: Records refused.
         bytes: Bytes of input read.
@@ -61,9 +73,11 @@ class IngestReport:
         unchanged: Documents that were there, exactly so.
         skipped: Documents left alone because of `on_conflict="skip"`.
         moved: Of those replaced, the ones that another source held before.
+        pruned: Documents that were deleted because their sources no longer hold them.
         rejected: Records that could not be indexed.
         chunks: Vectors written.
-        tokens: Tokens encoded for them.
+        reused: Of these, ones that a document kept because their passage did not change.
+        tokens: Tokens encoded for the others.
         seconds: Wall time.
         rejects: The first 100 rejects; all are in `Index.rejects()`.
     """
@@ -73,8 +87,10 @@ class IngestReport:
     unchanged: int = 0
     skipped: int = 0
     moved: int = 0
+    pruned: int = 0
     rejected: int = 0
     chunks: int = 0
+    reused: int = 0
     tokens: int = 0
     seconds: float = 0.0
     rejects: tuple[Reject, ...] = field(default=(), repr=False)
@@ -83,18 +99,32 @@ class IngestReport:
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    document: Document
-    vector: NDArray[np.float32] | None = None
+class _Group(NamedTuple):
+    """Passages that are encoded together.
+
+    Attributes:
+        first: Whether they are the first of their window.
+        last: Whether the window is through with them.
+        bytes: Their share of the input that was read for the window.
+    """
+
+    window: Prepared
+    passages: list[Todo]
+    first: bool
+    last: bool
+    bytes: int
 
 
-class _Encoded(NamedTuple):
-    """A document with its vectors, `(chunks, dim)`, and its place in the order of arrival."""
+class _Stages(NamedTuple):
+    prepare: Stage
+    encode: Stage
+    commit: Stage
 
-    place: int
-    chunked: ChunkedDocument
-    vectors: NDArray[np.float32]
+
+@contextmanager
+def _stages() -> Iterator[_Stages]:
+    with Stage("prepare") as prepare, Stage("encode") as encode, Stage("commit") as commit:
+        yield _Stages(prepare, encode, commit)
 
 
 def add(
@@ -106,25 +136,24 @@ def add(
     on_conflict: OnConflict = "replace",
 ) -> IngestReport:
     """Add documents that a program gives; see `Index.add`."""
-    with writing(store) as writer:
-        ingest = _Ingest(store, writer, embedder, on_conflict)
-        for item in _items(documents, vectors):
-            ingest.put(item)
+    with writing(store) as writer, _stages() as stages:
+        ingest = _Ingest(store, writer, embedder, stages, on_conflict=on_conflict)
+        ingest.run((item, 0) for item in _items(documents, vectors))
         return ingest.finish()
 
 
 def _items(
     documents: Iterable[Document], vectors: Iterable[NDArray[np.float32]] | None
-) -> Iterator[_Item]:
+) -> Iterator[Item]:
     if vectors is None:
-        yield from map(_Item, documents)
+        yield from map(Item, documents)
         return
     rest = iter(vectors)
     for document in documents:
         vector = next(rest, None)
         if vector is None:
             raise InvalidArgument("vectors: expected one for each document, got fewer")
-        yield _Item(document, vector)
+        yield Item(document, vector)
     if next(rest, None) is not None:
         raise InvalidArgument("vectors: expected one for each document, got more")
 
@@ -134,70 +163,79 @@ def ingest_sources(
     embedder: Embedder | None,
     sources: Sources,
     *,
+    prune: bool = False,
+    force: bool = False,
     report: Report | None = None,
 ) -> IngestReport:
     """Add what sources hold; a bad record becomes a reject and the rest goes on.
 
     Commits as it goes. When it is interrupted, what was encoded by then is committed too.
+
+    Args:
+        store: The index.
+        embedder: Its embedder.
+        sources: What is read.
+        prune: When all was read, delete what these sources no longer hold.
+        force: Prune also when nothing at all is left of a source.
+        report: Called, in this thread, with how far it is.
+
+    Raises:
+        IngestError: Nothing is left of a source that is to be pruned.
     """
-    with writing(store) as writer:
-        ingest = _Ingest(store, writer, embedder, "replace", report)
+    if prune and sources.total_bytes is None:
+        raise IngestError("prune: standard input keeps no files; delete by id, or index files")
+    with writing(store) as writer, _stages() as stages:
+        ingest = _Ingest(store, writer, embedder, stages, report=report)
         try:
             ingest.forget_rejects(sources)
-            for record in sources:
-                ingest.put_record(record)
+            ingest.run(map(_arrival, sources))
+            if prune:
+                ingest.prune(sources, force=force)
+            return ingest.finish()
         except KeyboardInterrupt:
-            ingest.commit_encoded()
+            ingest.commit()
             raise
-        return ingest.finish()
+
+
+def _arrival(record: Record) -> tuple[Item | Reject, int]:
+    item = record.item
+    return (item if isinstance(item, Reject) else Item(item)), record.bytes
 
 
 class _Ingest:
-    """The pipeline's state: what waits to be looked up and encoded, what waits for a commit."""
+    """One run of the pipeline, and what waits for its next commit."""
 
     def __init__(
         self,
         store: Store,
         writer: Writer,
         embedder: Embedder | None,
-        on_conflict: OnConflict,
+        stages: _Stages,
+        *,
+        on_conflict: OnConflict = "replace",
         report: Report | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
         self._embedder = embedder
+        self._stages = stages
         self._on_conflict = on_conflict
         self._report = report
-        self._progress = Progress()
-        self._result = IngestReport()
-        self._began = self._committed = time.monotonic()
-        self._waiting: dict[str, _Item] = {}
-        self._waiting_characters = 0
-        self._taken = 0
+        self._preparation = Preparation(store, embedder, on_conflict)
         self._seen: set[str] = set()
+        self._read: set[str] = set()
+        self._refused: set[str] = set()
+        self._result = IngestReport()
+        self._progress = Progress()
+        self._began = self._committed = time.monotonic()
+        self._committing: Future[None] | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self._encoded: list[_Encoded] = []
+        self._drafts: list[Draft] = []
         self._relabels: list[Document] = []
         self._rejects: list[Reject] = []
         self._reread: list[str] = []
-
-    # -- in ----------------------------------------------------------------------------------
-
-    def put(self, item: _Item) -> None:
-        """Take one document."""
-        id_ = item.document.id
-        if id_ in self._seen:
-            if self._on_conflict != "skip":
-                raise InvalidArgument(f"document {id_!r} is given twice")
-            self._result = replace(self._result, skipped=self._result.skipped + 1)
-            return
-        self._seen.add(id_)
-        self._waiting[id_] = item
-        self._waiting_characters += len(item.document.text) + len(item.document.title)
-        if len(self._waiting) >= _BATCH_DOCUMENTS or self._waiting_characters >= _BATCH_CHARACTERS:
-            self._work()
 
     def forget_rejects(self, sources: Sources) -> None:
         """Forget the rejects of what is about to be read again."""
@@ -205,117 +243,81 @@ class _Ingest:
             known = snapshot.catalog.reject_sources()
         self._reread = [source for source in known if sources.covers(source)]
 
-    def put_record(self, record: Record) -> None:
-        """Take one record of a source."""
-        self._count(bytes=record.bytes)
-        if isinstance(record.item, Reject):
-            self._reject(record.item)
-        elif self._embedder is None:
-            raise InvalidArgument("this index has no encoder: add documents with their vectors")
-        else:
-            self.put(_Item(record.item))
+    # -- the pipeline ------------------------------------------------------------------------
 
-    def _reject(self, reject: Reject) -> None:
-        self._rejects.append(reject)
-        shown = self._result.rejects
-        if len(shown) < _REJECTS_SHOWN:
-            shown = (*shown, reject)
-        self._result = replace(self._result, rejected=self._result.rejected + 1, rejects=shown)
-        self._count(rejected=1)
+    def run(self, arrivals: Iterable[tuple[Item | Reject, int]]) -> None:
+        """Take everything in, each with the bytes that were read for it."""
+        prepare, encode, _ = self._stages
+        windows = self._windows(arrivals)
+        prepared = prepare.results(self._preparation.prepare, windows, ahead=_WINDOWS_AHEAD)
+        groups = (group for window in prepared for group in _groups(window))
+        for group, vectors in encode.results(self._encode, groups, ahead=_GROUPS_AHEAD):
+            self._take(group, vectors)
 
-    # -- work --------------------------------------------------------------------------------
+    def _windows(self, arrivals: Iterable[tuple[Item | Reject, int]]) -> Iterator[Window]:
+        window = Window()
+        for arrived, size in arrivals:
+            window.bytes += size
+            if isinstance(arrived, Reject):
+                window.rejects.append(arrived)
+                self._refused.add(arrived.source)
+            elif self._is_new(arrived.document):
+                window.add(arrived)
+            if window.characters >= _WINDOW_CHARACTERS or len(window) >= _WINDOW_RECORDS:
+                yield window
+                window = Window()
+        yield window
 
-    def _work(self) -> None:
-        """Look up, chunk and encode what waits; commit when it is time."""
-        items, self._waiting, self._waiting_characters = self._waiting, {}, 0
-        with self._store.read() as snapshot:
-            known = snapshot.catalog.documents(items)
-        new = [item for item in items.values() if self._wanted(item, known.get(item.document.id))]
-        self._embed({place: item for place, item in enumerate(new) if item.vector is None})
-        for place, item in enumerate(new):
-            if item.vector is not None:
-                self._take_given(place, item.document, item.vector)
-        self._taken += len(new)
-        self._count(documents=len(items) - len(new))
-        pending = sum(len(encoded.vectors) for encoded in self._encoded)
-        overdue = time.monotonic() - self._committed > COMMIT_SECONDS
-        if (pending >= COMMIT_CHUNKS or overdue) and self._on_conflict != "error":
-            self.commit_encoded()
-
-    def _wanted(self, item: _Item, old: DocumentRow | None) -> bool:
-        """Whether the document must be embedded; counts and notes what else becomes of it."""
-        if old is None:
-            self._result = replace(self._result, added=self._result.added + 1)
+    def _is_new(self, document: Document) -> bool:
+        id_ = document.id
+        if id_ not in self._seen:
+            self._seen.add(id_)
+            self._read.add(document.source or "")
             return True
-        match self._on_conflict:
-            case "error":
-                raise InvalidArgument(f"document {old.id!r} is in the index already")
-            case "skip":
-                self._result = replace(self._result, skipped=self._result.skipped + 1)
-                return False
-            case "replace":
-                return self._replaces(item, old)
-            case other:
-                assert_never(other)
+        if self._on_conflict != "skip":
+            raise InvalidArgument(f"document {id_!r} is given twice")
+        self._result = replace(self._result, skipped=self._result.skipped + 1)
+        return False
 
-    def _replaces(self, item: _Item, old: DocumentRow) -> bool:
-        document = item.document
-        same = (
-            item.vector is None
-            and old.intact
-            and bool(old.encoded)
-            and content_hash(document) == old.hash
+    def _encode(self, group: _Group) -> tuple[_Group, NDArray[np.float32] | None]:
+        if self._embedder is None or not group.passages:
+            return group, None
+        return group, self._embedder.encode([todo.text for todo in group.passages])
+
+    def _take(self, group: _Group, vectors: NDArray[np.float32] | None) -> None:
+        """Put the vectors of a group in their places; commit after a window when it is time."""
+        if group.first:
+            self._begin(group.window)
+        done = 0
+        if vectors is not None:
+            for todo, vector in zip(group.passages, vectors, strict=True):
+                todo.draft.vectors[todo.row] = vector
+                todo.draft.missing -= 1
+                done += not todo.draft.missing
+        self._count(
+            documents=done,
+            chunks=len(group.passages),
+            tokens=sum(todo.tokens for todo in group.passages),
+            bytes=group.bytes,
         )
-        labels = (metadata_json(document.metadata), document.source)
-        if same and labels == (old.metadata, old.source):
-            self._result = replace(self._result, unchanged=self._result.unchanged + 1)
-            return False
-        moved = None not in (old.source, document.source) and old.source != document.source
-        self._result = replace(
-            self._result,
-            replaced=self._result.replaced + 1,
-            moved=self._result.moved + moved,
+        if group.last and self._on_conflict != "error":
+            pending = sum(len(draft.vectors) for draft in self._drafts)
+            if pending >= COMMIT_CHUNKS or time.monotonic() - self._committed > COMMIT_SECONDS:
+                self._start_commit()
+
+    def _begin(self, prepared: Prepared) -> None:
+        """Note all of a window that needs no encoding."""
+        window = prepared.window
+        ready = [draft for draft in prepared.drafts if not draft.missing]
+        self._drafts += prepared.drafts
+        self._relabels += prepared.relabels
+        self._rejects += window.rejects
+        self._result = _sum(self._result, prepared.counts, window.rejects)
+        self._count(
+            documents=len(window.items) - len(prepared.drafts) + len(ready),
+            chunks=sum(len(draft.vectors) - draft.missing for draft in prepared.drafts),
+            rejected=len(window.rejects),
         )
-        if same:
-            self._relabels.append(document)
-        return not same
-
-    def _embed(self, items: Mapping[int, _Item]) -> None:
-        """Chunk and encode documents, those of like length together."""
-        if not items:
-            return
-        if self._embedder is None:
-            raise InvalidArgument("this index has no encoder: give vectors=... as well")
-        group: list[tuple[int, ChunkedDocument]] = []
-        for place in sorted(items, key=lambda place: len(items[place].document.text)):
-            document = items[place].document
-            group.append((place, ChunkedDocument(document, self._embedder.spans(document))))
-            if sum(len(chunked.spans) for _, chunked in group) >= _ENCODE_PASSAGES:
-                self._encode(self._embedder, group)
-                group = []
-        self._encode(self._embedder, group)
-
-    def _encode(self, embedder: Embedder, group: list[tuple[int, ChunkedDocument]]) -> None:
-        passages = [
-            passage
-            for _, chunked in group
-            for passage in embedder.passages(chunked.document, chunked.spans)
-        ]
-        vectors = embedder.encode(passages)
-        at = 0
-        for place, chunked in group:
-            self._take(place, chunked, vectors[at : at + len(chunked.spans)])
-            at += len(chunked.spans)
-        tokens = sum(embedder.encoder.count_tokens(passages))
-        self._count(documents=len(group), chunks=len(passages), tokens=tokens)
-
-    def _take_given(self, place: int, document: Document, vector: NDArray[np.float32]) -> None:
-        whole = Span(0, len(document.text))
-        self._take(place, ChunkedDocument(document, [whole], encoded=False), vector[np.newaxis])
-        self._count(documents=1, chunks=1)
-
-    def _take(self, place: int, chunked: ChunkedDocument, vectors: NDArray[np.float32]) -> None:
-        self._encoded.append(_Encoded(self._taken + place, chunked, vectors))
 
     def _count(
         self,
@@ -339,27 +341,39 @@ class _Ingest:
 
     # -- out ---------------------------------------------------------------------------------
 
-    def commit(self) -> None:
-        """Make everything put so far durable and visible."""
-        if self._waiting:
-            self._work()
-        self.commit_encoded()
-
-    def commit_encoded(self) -> None:
-        """Make what is encoded by now durable and visible, in the order in which it was put."""
-        encoded = sorted(self._encoded, key=lambda each: each.place)
-        if encoded or self._relabels or self._rejects or self._reread:
-            self._writer.commit(
-                Changes(
-                    upserts=[each.chunked for each in encoded],
-                    vectors=np.concatenate([each.vectors for each in encoded]) if encoded else None,
-                    relabels=self._relabels,
-                    rejects=self._rejects,
-                    reread=self._reread,
-                )
-            )
+    def _start_commit(self) -> None:
+        """Begin to make what is encoded durable and visible, in the order of arrival."""
+        self._wait()
+        drafts = [draft for draft in self._drafts if not draft.missing]
+        changes = Changes(
+            upserts=[draft.chunked for draft in drafts],
+            vectors=vectors_of(drafts),
+            relabels=self._relabels,
+            rejects=self._rejects,
+            reread=self._reread,
+        )
+        if drafts or self._relabels or self._rejects or self._reread:
+            self._committing = self._stages.commit.start(self._writer.commit, changes)
         self._clear()
         self._committed = time.monotonic()
+
+    def _wait(self) -> None:
+        if self._committing:
+            self._committing.result()
+            self._committing = None
+
+    def commit(self) -> None:
+        """Make what is encoded by now durable and visible."""
+        self._start_commit()
+        self._wait()
+
+    def prune(self, sources: Sources, *, force: bool) -> None:
+        """Delete what the sources, which were read to their end, no longer hold."""
+        self.commit()
+        gone = vanished(self._store, sources, self._seen, self._read, self._refused, force=force)
+        if gone:
+            self._writer.delete(gone)
+        self._result = replace(self._result, pruned=len(gone))
 
     def finish(self) -> IngestReport:
         """Commit the rest and tell what became of everything."""
@@ -370,3 +384,25 @@ class _Ingest:
             tokens=self._progress.tokens,
             seconds=time.monotonic() - self._began,
         )
+
+
+def _groups(window: Prepared) -> Iterator[_Group]:
+    """Passages of a window in groups of like length; one empty group when there are none."""
+    todo = window.todo
+    starts = range(0, len(todo), _GROUP) or [0]
+    for number, start in enumerate(starts, 1):
+        bytes_by_now = window.window.bytes * number // len(starts)
+        before = window.window.bytes * (number - 1) // len(starts)
+        yield _Group(
+            window,
+            todo[start : start + _GROUP],
+            first=number == 1,
+            last=number == len(starts),
+            bytes=bytes_by_now - before,
+        )
+
+
+def _sum(result: IngestReport, counts: Counter[str], rejects: list[Reject]) -> IngestReport:
+    shown = result.rejects + tuple(rejects[: _REJECTS_SHOWN - len(result.rejects)])
+    more = {name: getattr(result, name) + number for name, number in counts.items()}
+    return replace(result, **more, rejected=result.rejected + len(rejects), rejects=shown)

@@ -69,6 +69,7 @@ class SegmentFile:
         self._lock = threading.Lock()
         self._data: Segment | None = None
         self._index: VectorIndex | None = None
+        self._sound = False
         self._row = row
 
     @property
@@ -118,6 +119,16 @@ class SegmentFile:
             if file_checksum(self.path) != self._row.sha256:
                 raise _corrupt(self.path, "the file was changed")
         return data
+
+    def check_once(self) -> None:
+        """Like `check`, unless it was found sound before: then it still is what was written.
+
+        Raises:
+            IndexCorrupt: A byte is not what was written.
+        """
+        if not self._sound:
+            self.check()
+            self._sound = True
 
     def check_derived(self) -> VectorIndex:
         """The derived index, after reading its file whole.
@@ -471,12 +482,42 @@ class Snapshot:
             self._check(row, chunks[row.key])
         return {id_: chunks[row.key] for id_, row in rows.items()}
 
-    def chunk_vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
-        """`(len(keys), dim)` float32 unit vectors of chunks, `keys` ascending."""
+    def encoded(
+        self, ids: Iterable[str]
+    ) -> Iterator[tuple[str, str, list[tuple[str, NDArray[np.float32]]]]]:
+        """Id, title, and text and vector of every chunk of those `ids` with several chunks.
+
+        The segments are read whole: a copy of a damaged vector would pass for sound.
+
+        Raises:
+            IndexCorrupt: A document or a segment is damaged.
+        """
+        rows = self.catalog.documents(ids)
+        chunks = self.catalog.chunks_of(row.key for row in rows.values())
+        for row in rows.values():
+            if len(found := chunks[row.key]) > 1:
+                self._check(row, found)
+                vectors = self.chunk_vectors([chunk.key for chunk in found], whole=True)
+                texts = [chunk.passage for chunk in found]
+                yield row.id, row.title, list(zip(texts, vectors, strict=True))
+
+    def chunk_vectors(self, keys: Sequence[int], *, whole: bool = False) -> NDArray[np.float32]:
+        """`(len(keys), dim)` float32 unit vectors of chunks, `keys` ascending.
+
+        Args:
+            keys: Keys of chunks.
+            whole: Hold the files that they are in against their checksums first.
+
+        Raises:
+            IndexCorrupt: A chunk is in no segment, or a file is damaged.
+        """
         firsts = [live.row.first for live in self.segments]
         owners = np.searchsorted(firsts, keys, side="right") - 1
         if len(owners) and min(owners) < 0:
             raise self._damaged("a chunk is in no segment")
+        if whole:
+            for owner in np.unique(owners).tolist():
+                self.segments[owner].file.check_once()
         parts = [
             self.segments[owner].vectors(np.asarray(keys)[owners == owner].tolist())
             for owner in np.unique(owners).tolist()

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semsearch.chunking import MIN_TOKENS, Chunker, TokenCounter
+from semsearch.chunking import MIN_TOKENS, Chunker, Cut, TokenCounter
 from semsearch.encoders import TextEncoder
 from semsearch.errors import DependencyMissing, InvalidArgument
-from semsearch.types import Chunk
 
 SMALL = 40
 SENTENCE = "The quick brown fox jumps over the lazy dog. "
@@ -57,7 +56,7 @@ def encoder() -> TextEncoder:
         pytest.skip("the all-MiniLM-L6-v2 weights are not installed")
 
 
-def check(chunker: Chunker, count: TokenCounter, text: str, title: str = "") -> list[Chunk]:
+def check(chunker: Chunker, count: TokenCounter, text: str, title: str = "") -> list[Cut]:
     """Assert all that `Chunker.split` promises."""
     chunks = chunker.split(text, title)
     ends = [0, *(chunk.span.end for chunk in chunks)]
@@ -69,6 +68,7 @@ def check(chunker: Chunker, count: TokenCounter, text: str, title: str = "") -> 
         assert chunk.text == text[chunk.span.start : chunk.span.end]
         assert chunk.text == chunk.text.strip() != ""
     passages = [chunker.passage(title, chunk.text) for chunk in chunks]
+    assert count(passages) == [chunk.tokens for chunk in chunks]
     assert max(count(passages), default=0) <= chunker.max_tokens
     return chunks
 

@@ -156,6 +156,7 @@ COMMANDS = list(commands(click.Context(cli.main, info_name="semsearch")))
 def test_the_commands_are_these() -> None:
     assert [context.info_name for context in COMMANDS[1:]] == [
         "index",
+        "watch",
         "search",
         "get",
         "list",

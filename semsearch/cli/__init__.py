@@ -15,11 +15,13 @@ from typing import IO, Any
 import click
 
 from semsearch import __version__
+from semsearch.cli import display
 from semsearch.cli.documents import delete, get, list_
 from semsearch.cli.indexing import index
 from semsearch.cli.keeping import info, optimize, repair, verify
 from semsearch.cli.options import examples
 from semsearch.cli.searching import search
+from semsearch.cli.watching import watch
 from semsearch.errors import SemsearchError
 
 __all__ = ["main"]
@@ -46,7 +48,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line."""
-        click.echo("error: " + " ".join(self.message.splitlines()), file=file, err=True)
+        click.echo(display.error(self.message), file=file, err=True)
 
 
 class Interrupted(click.ClickException):
@@ -92,7 +94,7 @@ class Commands(click.Group):
 
 
 def _interrupted(ctx: click.Context) -> str:
-    if ctx.invoked_subcommand != "index":
+    if ctx.invoked_subcommand not in ("index", "watch"):
         return "interrupted"
     return "interrupted: what was committed is kept; run the same command again to go on"
 
@@ -130,5 +132,5 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (index, search, get, list_, delete, info, verify, repair, optimize):
+for _command in (index, watch, search, get, list_, delete, info, verify, repair, optimize):
     main.add_command(_command)

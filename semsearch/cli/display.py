@@ -64,6 +64,11 @@ def columns() -> int:
 # -- numbers and names -----------------------------------------------------------------------
 
 
+def error(message: object) -> str:
+    """An error as one line."""
+    return "error: " + " ".join(str(message).splitlines())
+
+
 def count(number: int, noun: str) -> str:
     """`1 document`, `5,183 documents`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

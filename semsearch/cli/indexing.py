@@ -32,6 +32,7 @@ _REJECTS_SHOWN = 10
 @click.command(
     epilog=examples(
         "semsearch index notes/",
+        "semsearch index notes/ --prune",
         "semsearch index articles.csv --id-field url --text-field body --index indexes/articles",
     )
 )
@@ -54,6 +55,12 @@ _REJECTS_SHOWN = 10
 @click.option(
     "--text-field", metavar="FIELD", help="Field of a table that is the text.  [default: text]"
 )
+@click.option(
+    "--prune", is_flag=True, help="Delete documents of these sources that they no longer hold."
+)
+@click.option(
+    "--force", is_flag=True, help="With --prune: also when nothing at all is left of a source."
+)
 @device_option
 @json_option
 @click.pass_context
@@ -66,6 +73,8 @@ def index(
     chunk_tokens: int | None,
     id_field: str | None,
     text_field: str | None,
+    prune: bool,
+    force: bool,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -75,45 +84,52 @@ def index(
     .docx, .pptx, .html, .epub, .eml, .mbox), a table (.jsonl, .csv, .tsv, .parquet), a folder of
     files or in BEIR's layout, or - for one document a line from stdin. Of a PDF each page is a
     document, and likewise each slide, section, chapter and message. Run again, it reads
-    everything and encodes only what changed. Records that cannot be indexed are listed and
-    passed over.
+    everything and encodes only what changed; interrupted or killed, it goes on where it was.
+    Documents that are gone from their source stay unless you --prune. Records that cannot be
+    indexed are listed and passed over.
     """
     from semsearch.sources import Sources
 
-    planned = Sources(sources, id_field=id_field, text_field=text_field)
-    with _opened(path, planned, encoder, chunk_tokens, device) as opened:
-        report = _ingest(opened, planned)
+    if force and not prune:
+        raise InvalidArgument("--force goes with --prune")
+    planned = Sources(sources, id_field=id_field, text_field=text_field, missing_ok=force)
+    with (
+        opened(path, planned, encoder, chunk_tokens, device) as target,
+        ingest_bar(target, planned.total_bytes) as bar,
+    ):
+        report = target.ingest_sources(planned, prune=prune, force=force, progress=bar)
     if as_json:
         display.echo_json(_as_json(path, planned, report))
     else:
-        click.echo(_summary(path, report))
+        click.echo(summary(path, report))
         if planned.skipped:
             click.echo(_skipped(planned.skipped))
-    _tell_rejects(path, report)
+    tell_rejects(path, report)
     if report.rejected:
         ctx.exit(PARTLY)
 
 
-def _opened(
+def opened(
     path: Path,
     sources: Sources,
     encoder: str | None,
     chunk_tokens: int | None,
     device: str | None,
 ) -> Index:
+    """The index at a path, made if there is none."""
     from semsearch.index import create
 
     try:
-        opened = open_index(path, encoder=encoder, device=device)
+        found = open_index(path, encoder=encoder, device=device)
     except IndexNotFound:
         _check_something(sources)
         return create(path, encoder=encoder, chunk_tokens=chunk_tokens, device=device)
     try:
-        _check_chunk_tokens(opened, chunk_tokens)
+        _check_chunk_tokens(found, chunk_tokens)
     except BaseException:
-        opened.close()
+        found.close()
         raise
-    return opened
+    return found
 
 
 def _check_something(sources: Sources) -> None:
@@ -133,24 +149,26 @@ def _check_chunk_tokens(opened: Index, wanted: int | None) -> None:
         )
 
 
-def _ingest(opened: Index, sources: Sources) -> IngestReport:
+def ingest_bar(opened: Index, total: int | None) -> IngestBar:
+    """The bar over an ingest into an index."""
     name = opened.space.name
-    beginning = "looking for changes" if len(opened) else f"loading {name} ..."
-    with IngestBar(sources.total_bytes, beginning) as bar:
-        return opened.ingest_sources(sources, progress=bar)
+    return IngestBar(total, "looking for changes" if len(opened) else f"loading {name} ...")
 
 
 def _documents(report: IngestReport) -> int:
     return report.added + report.replaced + report.unchanged
 
 
-def _summary(path: Path, report: IngestReport) -> str:
+def summary(path: Path, report: IngestReport) -> str:
+    """What an ingest did, in a line."""
     became = (
         f"{report.added:,} new, {report.replaced:,} changed, {report.unchanged:,} unchanged"
+        + (f", {report.pruned:,} pruned" if report.pruned else "")
         + (f", {report.rejected:,} rejected" if report.rejected else "")
     )
     speed = report.tokens / max(report.seconds, 1e-9)
-    made = f" in {display.count(report.chunks, 'chunk')}" if report.chunks else ""
+    reused = f" ({report.reused:,} reused)" if report.reused else ""
+    made = f" in {display.count(report.chunks, 'chunk')}{reused}" if report.chunks else ""
     pace = f", {speed:,.0f} tokens/s" if report.tokens else ""
     moved = (
         f"\n{display.count(report.moved, 'document')} replaced one from another source"
@@ -169,7 +187,8 @@ def _skipped(skipped: dict[str, int]) -> str:
     return f"skipped {total} of other kinds: {kinds} (tables are read when they are named)"
 
 
-def _tell_rejects(path: Path, report: IngestReport) -> None:
+def tell_rejects(path: Path, report: IngestReport) -> None:
+    """The first rejects on stderr, and where the others are."""
     for reject in report.rejects[:_REJECTS_SHOWN]:
         click.echo(display.rejected(reject), err=True)
     more = report.rejected - _REJECTS_SHOWN
@@ -186,8 +205,10 @@ def _as_json(path: Path, sources: Sources, report: IngestReport) -> dict[str, ob
         "replaced": report.replaced,
         "unchanged": report.unchanged,
         "moved": report.moved,
+        "pruned": report.pruned,
         "rejected": report.rejected,
         "chunks": report.chunks,
+        "reused": report.reused,
         "tokens": report.tokens,
         "seconds": round(report.seconds, 3),
         "skipped_files": sources.skipped,

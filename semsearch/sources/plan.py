@@ -6,7 +6,8 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +50,7 @@ class Sources:
         id_field: str | None = None,
         text_field: str | None = None,
         stdin: BinaryIO | None = None,
+        missing_ok: bool = False,
     ) -> None:
         """Look at what is named; no content is read yet.
 
@@ -57,6 +59,7 @@ class Sources:
             id_field: Field of the id in tables and JSON; by default `_id`, else `id`.
             text_field: Field of the text; by default `text`.
             stdin: Read in place of the process's standard input.
+            missing_ok: A path that does not exist is one that holds nothing.
 
         Raises:
             IngestError: A path does not exist, cannot be read or is of no kind that is read.
@@ -65,11 +68,14 @@ class Sources:
         self._fields = Fields(id_field, text_field)
         self._stdin = stdin
         self._parts: list[File | Reject] = []
-        self._roots: list[str] = []
+        self._named: set[str] = set()  # files and folders, as sources call them
+        self._touched: frozenset[str] | None = None
         self._skipped: Counter[str] = Counter()
         for path in paths:
-            self._add(_path(path))
+            self._add(_path(path), missing_ok)
         self._parts = list({_source(part): part for part in reversed(self._parts)}.values())[::-1]
+        self._sources = {_source(part) for part in self._parts}
+        self._bare = [name for name in sorted(self._named) if not _any_below(name, self._sources)]
         self.total_bytes = _total(self._parts)
         self.skipped: dict[str, int] = dict(sorted(self._skipped.items()))
 
@@ -85,27 +91,63 @@ class Sources:
 
     def covers(self, source: str) -> bool:
         """Whether a source is one of these, or was in one of these folders."""
-        roots = (f"{root.rstrip('/')}/" for root in self._roots)
-        return source in {_source(part) for part in self._parts} or source.startswith(tuple(roots))
+        if self._touched is not None and not _at_or_below(source, self._touched):
+            return False
+        return _at_or_below(source, self._named)
 
-    def _add(self, path: Path) -> None:
+    def reads(self, source: str) -> bool:
+        """Whether a pass reads this source."""
+        return source in self._sources
+
+    def emptied(self, source: str, read: Container[str]) -> list[str]:
+        """What was named and holds nothing now of what this source was, or was in.
+
+        Args:
+            source: A source that is covered.
+            read: Sources that gave a document.
+        """
+        if source in self._named and source not in read:
+            return [source]
+        return [name for name in self._bare if source.startswith(f"{name}/")]
+
+    def touching(self, paths: Iterable[str]) -> Sources:
+        """The same sources, but only what is at or below these absolute paths."""
+        narrowed = copy(self)
+        narrowed._touched = frozenset(paths)
+        narrowed._parts = [
+            part for part in self._parts if _at_or_below(_source(part), narrowed._touched)
+        ]
+        narrowed._sources = {_source(part) for part in narrowed._parts}
+        narrowed.total_bytes = _total(narrowed._parts)
+        return narrowed
+
+    def _add(self, path: Path, missing_ok: bool) -> None:
         if str(path) == "-":
             _ = self._stdin or _process_stdin()
             self._parts.append(File("stdin", STDIN, "", 0))
+            self._named.add(STDIN)
+            return
+        if missing_ok and not path.exists():
+            self._named.add(str(path.parent.resolve() / path.name))
             return
         status = _status(path)
         if stat.S_ISDIR(status.st_mode):
             self._add_folder(path.resolve())
         else:
-            self._parts.append(_named_file(path, status))
+            self._add_file(path, status)
+
+    def _add_file(self, path: Path, status: os.stat_result) -> None:
+        file = _named_file(path, status)
+        self._parts.append(file)
+        self._named.add(file.path)
 
     def _add_folder(self, root: Path) -> None:
         _check_readable(root)
         corpus = root / _BEIR_CORPUS
         if corpus.is_file():
-            self._parts.append(_named_file(corpus, _status(corpus)))
+            self._add_file(corpus, _status(corpus))
             return
-        self._roots.append(str(root))
+        self._named.add(str(root).rstrip("/"))
         walk = Walk(root)
         walk.run()
         self._parts += walk.parts
@@ -164,6 +206,14 @@ def _duplicate(item: Document, source: str, position: int) -> str:
 
 def _source(part: File | Reject) -> str:
     return part.path if isinstance(part, File) else part.source
+
+
+def _any_below(folder: str, sources: Collection[str]) -> bool:
+    return folder in sources or any(source.startswith(f"{folder}/") for source in sources)
+
+
+def _at_or_below(source: str, paths: Container[str]) -> bool:
+    return any(str(path) in paths for path in (source, *Path(source).parents))
 
 
 def _total(parts: list[File | Reject]) -> int | None:

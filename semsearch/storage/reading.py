@@ -138,6 +138,14 @@ class ReadTransaction:
             raise self._damaged("documents are out of order")
         return page
 
+    def sources(self) -> Iterator[tuple[str, str]]:
+        """Id and source of every document that has one."""
+        table = schema.documents
+        rows = self._connection.execute(
+            select(table.c.id, table.c.source).where(table.c.source.is_not(None))
+        )
+        return ((row.id, row.source) for row in rows)
+
     def chunks(self, keys: Iterable[int]) -> dict[int, ChunkRow]:
         """Chunks by key; keys that are not there are left out."""
         rows = self._connection.execute(_CHUNKS_BY_KEY, {"values": json_list(keys)})

@@ -57,7 +57,7 @@ def given_vector(text: str) -> NDArray[np.float32]:
 def encoded_vectors(text: str) -> NDArray[np.float32]:
     """`(chunks, DIM)`: what the encoder makes of a text."""
     document = semsearch.Document("any", text)
-    return _EMBEDDER.encode(_EMBEDDER.passages(document, _EMBEDDER.spans(document)))
+    return _EMBEDDER.encode([passage.text for passage in _EMBEDDER.split(document)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""watch: an index that follows its sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from semsearch.cli import display
+from semsearch.cli.indexing import ingest_bar, opened, summary, tell_rejects
+from semsearch.cli.options import device_option, examples, index_option
+from semsearch.errors import SemsearchError
+
+if TYPE_CHECKING:
+    from semsearch.ingest import IngestReport
+
+
+@click.command(epilog=examples("semsearch watch notes/", "semsearch watch notes/ todo.md"))
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@index_option
+@click.option(
+    "--id-field", metavar="FIELD", help="Field of a table that is the id.  [default: _id]"
+)
+@click.option(
+    "--text-field", metavar="FIELD", help="Field of a table that is the text.  [default: text]"
+)
+@device_option
+def watch(
+    *,
+    sources: tuple[str, ...],
+    path: Path,
+    id_field: str | None,
+    text_field: str | None,
+    device: str | None,
+) -> None:
+    """Keep an index up to date with files and folders as they change.
+
+    Does what `index --prune` does, then goes on with whatever is changed, added or deleted: a
+    line for each update. Other processes see an update at once, and may write between two.
+    Ends with Ctrl-C. Needs the extra semsearch[watch].
+    """
+    from semsearch.sources import Sources
+    from semsearch.watching import follow
+
+    planned = Sources(sources, id_field=id_field, text_field=text_field)
+    with opened(path, planned, None, None, device) as target:
+        with ingest_bar(target, planned.total_bytes) as bar:
+            updates = follow(
+                target, sources, id_field=id_field, text_field=text_field, progress=bar
+            )
+            first = next(updates)
+        try:
+            _tell(path, first)
+            for update in updates:
+                _tell(path, update)
+        except KeyboardInterrupt:  # the way it ends
+            click.echo("stopped watching", err=True)
+
+
+def _tell(path: Path, update: IngestReport | SemsearchError) -> None:
+    if isinstance(update, SemsearchError):
+        click.echo(display.error(update), err=True)
+        return
+    if update.added or update.replaced or update.pruned:
+        click.echo(summary(path, update))
+    tell_rejects(path, update)

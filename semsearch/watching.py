@@ -1,0 +1,96 @@
+"""An index that follows its sources: a pass over everything, then one over whatever changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from semsearch.errors import DependencyMissing, SemsearchError, StorageError
+from semsearch.index import Index
+from semsearch.ingest import IngestReport, Progress
+from semsearch.sources import Sources
+
+_QUIET = 200  # ms without a change before a pass: an editor's save is several changes
+_TICK = 500  # ms after which what could not be written is tried again
+
+
+def follow(
+    index: Index,
+    paths: Sequence[str | Path],
+    *,
+    id_field: str | None = None,
+    text_field: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Iterator[IngestReport | SemsearchError]:
+    """Keep an index up to date with files and folders, until the caller stops or is interrupted.
+
+    The first pass reads everything, later ones only what was touched. Documents whose file, or
+    record, is gone are deleted, by the rules of `Index.ingest(prune=True)`. The writer's lock is
+    held during a pass and free between passes; a pass that cannot have it is made up for.
+
+    Args:
+        index: The index.
+        paths: Files or folders. The folder of a file is watched, with what is below it when
+            a folder is named as well.
+        id_field: As for `Index.ingest`.
+        text_field: As for `Index.ingest`.
+        progress: Called with how far a pass is.
+
+    Yields:
+        What became of the documents of a pass, or the error that ended it; the same error is
+        told once.
+
+    Raises:
+        DependencyMissing: watchfiles is not installed.
+        SemsearchError: The first pass failed.
+    """
+
+    def look() -> Sources:
+        return Sources(paths, id_field=id_field, text_field=text_field)
+
+    look()
+    changes = _changes(paths, index.path)
+    next(changes)  # from here on nothing is missed
+    yield index.ingest_sources(look(), prune=True, progress=progress)
+    pending: set[str] = set()
+    told = ""
+    for touched in changes:
+        pending |= touched
+        if not pending:
+            continue
+        try:
+            touching = look().touching(pending)
+            report = index.ingest_sources(touching, prune=True, progress=progress)
+        except SemsearchError as error:
+            if not isinstance(error, StorageError):  # locked, disk full: may pass
+                pending.clear()
+            if str(error) != told:
+                yield error
+            told = str(error)
+        else:
+            pending.clear()
+            told = ""
+            yield report
+
+
+def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
+    """Paths that were touched, but not those of the index; an empty set at every tick."""
+    try:
+        import watchfiles
+    except ImportError as error:
+        raise DependencyMissing(
+            "watching needs watchfiles: pip install 'semsearch[watch]'"
+        ) from error
+    own = index.resolve()
+    named = [Path(path).expanduser() for path in paths]
+    # A file is replaced, not written, by most editors: its folder is what tells of it.
+    folders = [path if path.is_dir() else path.parent for path in named]
+    for changes in watchfiles.watch(
+        *(folder.resolve() for folder in folders),
+        watch_filter=lambda _, path: not Path(path).is_relative_to(own),
+        step=_QUIET,
+        rust_timeout=_TICK,
+        yield_on_timeout=True,
+        recursive=any(path.is_dir() for path in named),
+    ):
+        yield {path for _, path in changes}
