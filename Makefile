@@ -77,6 +77,8 @@ check: $(STAMP)  ## everything that must pass before a change is handed in
 bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/small_changes.py
 	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/embedding.py
+	@$(BIN)/python benchmarks/cold_search.py
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code
 	@$(BIN)/python docs/generate.py

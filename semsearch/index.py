@@ -323,6 +323,7 @@ def create(
     dim: int | None = None,
     chunk_tokens: int | None = None,
     device: str | None = None,
+    runtime: str = "auto",
 ) -> Index:
     """Make an empty index in a new or empty folder.
 
@@ -334,6 +335,8 @@ def create(
         chunk_tokens: Longest passage, in the encoder's tokens, at least 32 and the special ones;
             by default as much as the encoder reads.
         device: "cpu", "cuda", ...; the best there is by default.
+        runtime: What computes the encoder's vectors: "auto" (OpenVINO on a CPU, PyTorch on a GPU),
+            "openvino" or "torch". All give the same vectors, but for rounding.
 
     Raises:
         IndexExists: There is an index at `path`.
@@ -344,7 +347,7 @@ def create(
         if encoder is not None or chunk_tokens is not None:
             raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
         return Index(Store.create(_folder(path), _vector_space(dim), {"encoder": None}), None)
-    made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device)
+    made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device, runtime)
     least = MIN_TOKENS + made.count_tokens([""])[0]
     if chunk_tokens is not None:
         chunk_tokens = integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
@@ -353,7 +356,11 @@ def create(
 
 
 def open(
-    path: str | Path, *, encoder: str | Path | Encoder | None = None, device: str | None = None
+    path: str | Path,
+    *,
+    encoder: str | Path | Encoder | None = None,
+    device: str | None = None,
+    runtime: str = "auto",
 ) -> Index:
     """Open an index.
 
@@ -362,28 +369,34 @@ def open(
         encoder: Another copy of its encoder; by default the one it was made with. When that is
             not installed, the index opens all the same for what needs no encoder.
         device: "cpu", "cuda", ...; the best there is by default.
+        runtime: What computes the encoder's vectors: "auto" (OpenVINO on a CPU, PyTorch on a GPU),
+            "openvino" or "torch". All give the same vectors, but for rounding.
 
     Raises:
         IndexNotFound: There is none.
+        InvalidArgument: No such runtime, or it does not run on the device.
         LatentSpaceMismatch: The encoder is not the one the index was made with.
         IndexCorrupt, UnsupportedFormat, StorageError: It cannot be read.
     """
+    encoders.check_runtime(runtime, device)
     store = Store.open(_folder(path))
     try:
-        return _bound(store, encoder, device)
+        return _bound(store, encoder, device, runtime)
     except BaseException:
         store.close()
         raise
 
 
-def _bound(store: Store, encoder: str | Path | Encoder | None, device: str | None) -> Index:
+def _bound(
+    store: Store, encoder: str | Path | Encoder | None, device: str | None, runtime: str
+) -> Index:
     if encoder is not None:
-        return Index(store, _encoder(encoder, device))
+        return Index(store, _encoder(encoder, device, runtime))
     name = store.settings.get("encoder")
     if name is None:
         return Index(store, None)
     try:
-        found = encoders.load(name, device=device)
+        found = encoders.load(name, device=device, runtime=runtime)
     except SemsearchError as error:
         return Index(store, None, error)
     return Index(store, found)
@@ -396,9 +409,9 @@ def _folder(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _encoder(encoder: str | Path | Encoder, device: str | None) -> Encoder:
+def _encoder(encoder: str | Path | Encoder, device: str | None, runtime: str) -> Encoder:
     if isinstance(encoder, str | Path):
-        return encoders.load(str(encoder), device=device)
+        return encoders.load(str(encoder), device=device, runtime=runtime)
     if not isinstance(encoder, Encoder):
         raise InvalidArgument(
             f"encoder: expected a name, a folder or a semsearch encoder, got {type(encoder)}"

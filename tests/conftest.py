@@ -12,6 +12,16 @@ import pytest
 MEMORY = Path("/dev/shm")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Converted models are kept from run to run, apart from the user's."""
+    cache = request.config.cache
+    assert cache is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMSEARCH_CACHE", str(cache.mkdir("semsearch")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
     """A folder whose files are not flushed to a disk, where the system has one."""

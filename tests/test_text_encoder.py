@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,16 @@ import numpy as np
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 from numpy.testing import assert_allclose
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tiny_model import (
+    DIM,
+    MODULES,
+    POSITIONS,
+    bert_weights,
+    change_json,
+    write_json,
+    write_model,
+)
 
 from semsearch import encoders
 from semsearch.encoders import Encoder, TextEncoder, TruncationWarning, model_folder
@@ -61,83 +67,10 @@ def minilm_folder(minilm: TextEncoder) -> Path:
     return folder
 
 
-# --- a model of 40 kB, written here -------------------------------------------------------------
-
-DIM, WORDS, POSITIONS = 8, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "query", "doc"), 16
-CONFIG = {
-    "model_type": "bert",
-    "architectures": ["BertModel"],
-    "hidden_size": DIM,
-    "intermediate_size": 16,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 1,
-    "max_position_embeddings": POSITIONS,
-    "type_vocab_size": 2,
-    "vocab_size": len(WORDS),
-}
-POOLING = {"word_embedding_dimension": DIM, "pooling_mode_mean_tokens": True}
-MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-]
-
-
-def write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def change_json(path: Path, **changes: object) -> None:
-    write_json(path, json.loads(path.read_text()) | changes)
-
-
-def write_tokenizer(path: Path) -> None:
-    vocabulary = {word: n for n, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=4)
-    tokenizer.save(str(path))
-
-
-def bert_weights() -> dict[str, NDArray[np.float32]]:
-    """Random weights for `CONFIG`, under the names that transformers gives them."""
-    layer, wide = "encoder.layer.0.", CONFIG["intermediate_size"]
-    shapes: dict[str, Any] = {
-        "embeddings.word_embeddings.weight": (len(WORDS), DIM),
-        "embeddings.position_embeddings.weight": (POSITIONS, DIM),
-        "embeddings.token_type_embeddings.weight": (2, DIM),
-        f"{layer}intermediate.dense.weight": (wide, DIM),
-        f"{layer}intermediate.dense.bias": (wide,),
-        f"{layer}output.dense.weight": (DIM, wide),
-        f"{layer}output.dense.bias": (DIM,),
-        "pooler.dense.weight": (DIM, DIM),
-        "pooler.dense.bias": (DIM,),
-    }
-    for part in ("self.query", "self.key", "self.value", "output.dense"):
-        shapes[f"{layer}attention.{part}.weight"] = (DIM, DIM)
-        shapes[f"{layer}attention.{part}.bias"] = (DIM,)
-    for norm in ("embeddings", f"{layer}attention.output", f"{layer}output"):
-        shapes[f"{norm}.LayerNorm.weight"] = shapes[f"{norm}.LayerNorm.bias"] = (DIM,)
-    random = np.random.default_rng(7)
-    return {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole model of sentence-transformers with random weights."""
-    folder = tmp_path / "tiny"
-    write_json(folder / "modules.json", MODULES)
-    write_json(folder / "config.json", CONFIG)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 10})
-    write_json(folder / "1_Pooling" / "config.json", POOLING)
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "tokenizer_class": "TokenizersBackend"}
-    write_json(folder / "tokenizer_config.json", special)
-    write_tokenizer(folder / "tokenizer.json")
-    save_file(bert_weights(), folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    """A model of 40 kB."""
+    return write_model(tmp_path / "tiny")
 
 
 def fingerprint(folder: Path) -> str:
@@ -169,8 +102,9 @@ def test_vectors_are_those_of_sentence_transformers(
         reference = SentenceTransformer(str(minilm_folder), device="cpu")
     texts = [*GOLDEN, KITTEN, STOCKS]
     expected = reference.encode(texts, show_progress_bar=False)
-    assert_allclose(minilm.encode_documents(texts), expected, atol=1e-5)
-    assert_allclose(minilm.encode_queries(texts), expected, atol=1e-5)
+    torch = TextEncoder(runtime="torch", device="cpu")
+    assert_allclose(torch.encode_documents(texts), expected, atol=1e-5)
+    assert_allclose(torch.encode_queries(texts), expected, atol=1e-5)
     assert minilm.count_tokens(texts) == [len(ids) for ids in reference.tokenizer(texts).input_ids]
 
 
@@ -287,10 +221,10 @@ def test_the_first_encode_prints_nothing(folder: Path, capfd: pytest.CaptureFixt
 
 def test_repr_tells_the_model_and_its_state(folder: Path) -> None:
     encoder = TextEncoder(str(folder), device="cpu")
-    shown = f"TextEncoder({str(folder)!r}, dim=8, max_tokens=10, device='cpu', not loaded)"
-    assert repr(encoder) == shown
+    about = f"TextEncoder({str(folder)!r}, dim=8, max_tokens=10, device='cpu', runtime='auto', "
+    assert repr(encoder) == about + "not loaded)"
     encoder.encode_documents(["a"])
-    assert repr(encoder) == shown.replace("not loaded", "loaded")
+    assert repr(encoder).startswith(about + "runs on openvino ")
 
 
 # --- the passport -------------------------------------------------------------------------------
@@ -401,7 +335,7 @@ def test_do_lower_case_is_counted_as_it_is_encoded(folder: Path) -> None:
     change_json(folder / "sentence_bert_config.json", do_lower_case=True)
     encoder = TextEncoder(str(folder))
     assert_allclose(encoder.encode_queries(["A"]), encoder.encode_queries(["a"]), atol=1e-6)
-    assert encoder._tokenizer.encode("A").ids == [2, 4, 3]
+    assert encoder._tokenizing.tokenizer.encode("A").ids == [2, 4, 3]
 
 
 # --- names --------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ command that needs it, so that `semsearch --help` answers at once.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import warnings
 from collections.abc import Iterator
@@ -125,11 +127,22 @@ def main(ctx: click.Context) -> None:
 
     Add files with `semsearch index`, ask with `semsearch search`.
     """
+    _spare_the_collector()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character: "?"
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+def _spare_the_collector() -> None:
+    """Look for garbage rarely, and not at all at the end.
+
+    What a command imports are some hundred thousand objects that all stay; going through them
+    again and again is a fifth of the time that a search takes.
+    """
+    gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
 
 
 for _command in (index, watch, search, get, list_, delete, info, verify, repair, optimize):

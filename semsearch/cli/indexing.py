@@ -17,6 +17,7 @@ from semsearch.cli.options import (
     index_option,
     json_option,
     open_index,
+    runtime_option,
 )
 from semsearch.cli.progress import IngestBar
 from semsearch.errors import IndexNotFound, IngestError, InvalidArgument
@@ -62,6 +63,7 @@ _REJECTS_SHOWN = 10
     "--force", is_flag=True, help="With --prune: also when nothing at all is left of a source."
 )
 @device_option
+@runtime_option
 @json_option
 @click.pass_context
 def index(
@@ -76,6 +78,7 @@ def index(
     prune: bool,
     force: bool,
     device: str | None,
+    runtime: str,
     as_json: bool,
 ) -> None:
     """Add files and folders to an index.
@@ -94,7 +97,7 @@ def index(
         raise InvalidArgument("--force goes with --prune")
     planned = Sources(sources, id_field=id_field, text_field=text_field, missing_ok=force)
     with (
-        opened(path, planned, encoder, chunk_tokens, device) as target,
+        opened(path, planned, encoder, chunk_tokens, device=device, runtime=runtime) as target,
         ingest_bar(target, planned.total_bytes) as bar,
     ):
         report = target.ingest_sources(planned, prune=prune, force=force, progress=bar)
@@ -114,16 +117,20 @@ def opened(
     sources: Sources,
     encoder: str | None,
     chunk_tokens: int | None,
+    *,
     device: str | None,
+    runtime: str,
 ) -> Index:
     """The index at a path, made if there is none."""
     from semsearch.index import create
 
     try:
-        found = open_index(path, encoder=encoder, device=device)
+        found = open_index(path, encoder=encoder, device=device, runtime=runtime)
     except IndexNotFound:
         _check_something(sources)
-        return create(path, encoder=encoder, chunk_tokens=chunk_tokens, device=device)
+        return create(
+            path, encoder=encoder, chunk_tokens=chunk_tokens, device=device, runtime=runtime
+        )
     try:
         _check_chunk_tokens(found, chunk_tokens)
     except BaseException:

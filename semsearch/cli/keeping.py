@@ -17,6 +17,7 @@ from semsearch.cli.options import (
     index_option,
     json_option,
     open_index,
+    runtime_option,
 )
 from semsearch.cli.progress import hint
 
@@ -124,15 +125,17 @@ def _problem(problem: Problem) -> str:
 @click.command(epilog=examples("semsearch repair --index indexes/articles"))
 @index_option
 @device_option
+@runtime_option
 @json_option
 @click.pass_context
-def repair(ctx: click.Context, path: Path, device: str | None, as_json: bool) -> None:
+def repair(ctx: click.Context, path: Path, device: str | None, runtime: str, as_json: bool) -> None:
     """Mend what can be made again.
 
     That is files derived from others, and vectors that were encoded from the texts. Texts are
     never touched. What is still wrong afterwards is listed.
     """
-    with open_index(path, device=device) as index, hint("repairing ..."):
+    opened = open_index(path, device=device, runtime=runtime)
+    with opened as index, hint("repairing ..."):
         report = index.repair()
     if as_json:
         after = {"ok": report.after.ok, **asdict(report.after)}

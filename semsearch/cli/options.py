@@ -30,6 +30,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 device_option = click.option(
     "--device", metavar="DEVICE", help="Where the encoder runs: cpu, cuda, ...  [default: the best]"
 )
+runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(["auto", "openvino", "torch"]),
+    default="auto",
+    help="What computes the vectors.  [default: openvino on a CPU, torch on a GPU]",
+)
 
 
 def examples(*lines: str) -> str:
@@ -38,8 +44,10 @@ def examples(*lines: str) -> str:
     return "\n  ".join(["\b\n" + heading, *lines])
 
 
-def open_index(path: Path, *, encoder: str | None = None, device: str | None = None) -> Index:
+def open_index(
+    path: Path, *, encoder: str | None = None, device: str | None = None, runtime: str = "auto"
+) -> Index:
     """Open an index; the engine is imported only now."""
     from semsearch import index
 
-    return index.open(path, encoder=encoder, device=device)
+    return index.open(path, encoder=encoder, device=device, runtime=runtime)

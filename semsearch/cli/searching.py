@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, index_option, json_option, open_index
+from semsearch.cli.options import (
+    device_option,
+    examples,
+    index_option,
+    json_option,
+    open_index,
+    runtime_option,
+)
 from semsearch.cli.progress import hint
 from semsearch.cli.queries import Format, answer, read_queries
 
@@ -69,6 +76,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     "--tag", metavar="NAME", default="semsearch", show_default=True, help="Name of the TREC run."
 )
 @device_option
+@runtime_option
 @json_option
 def search(
     *,
@@ -82,6 +90,7 @@ def search(
     format_: Format | None,
     tag: str,
     device: str | None,
+    runtime: str,
     as_json: bool,
 ) -> None:
     """Find the passages that answer a QUERY.
@@ -91,12 +100,12 @@ def search(
     """
     if file is None:
         text = _the_query(query, format_)
-        with open_index(path, device=device) as index:
+        with open_index(path, device=device, runtime=runtime) as index:
             _answer_one(index, text, k, mode=mode, where=where, group=group, as_json=as_json)
         return
     _check_run(query, format_, tag, as_json=as_json)
     queries = read_queries(file)
-    with open_index(path, device=device) as index:
+    with open_index(path, device=device, runtime=runtime) as index:
         answer(index, queries, k, format_ or "jsonl", tag, mode=mode, where=where)
 
 

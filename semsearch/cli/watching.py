@@ -9,7 +9,7 @@ import click
 
 from semsearch.cli import display
 from semsearch.cli.indexing import ingest_bar, opened, summary, tell_rejects
-from semsearch.cli.options import device_option, examples, index_option
+from semsearch.cli.options import device_option, examples, index_option, runtime_option
 from semsearch.errors import SemsearchError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--text-field", metavar="FIELD", help="Field of a table that is the text.  [default: text]"
 )
 @device_option
+@runtime_option
 def watch(
     *,
     sources: tuple[str, ...],
@@ -33,6 +34,7 @@ def watch(
     id_field: str | None,
     text_field: str | None,
     device: str | None,
+    runtime: str,
 ) -> None:
     """Keep an index up to date with files and folders as they change.
 
@@ -44,7 +46,7 @@ def watch(
     from semsearch.watching import follow
 
     planned = Sources(sources, id_field=id_field, text_field=text_field)
-    with opened(path, planned, None, None, device) as target:
+    with opened(path, planned, None, None, device=device, runtime=runtime) as target:
         with ingest_bar(target, planned.total_bytes) as bar:
             updates = follow(
                 target, sources, id_field=id_field, text_field=text_field, progress=bar

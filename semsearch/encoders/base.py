@@ -8,11 +8,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from semsearch.errors import BackendError
 from semsearch.types import LatentSpace
 
 
 class TruncationWarning(UserWarning):
     """A query has more tokens than the encoder reads; it was encoded from its beginning."""
+
+
+class RuntimeFallbackWarning(UserWarning):
+    """The fast runtime cannot run this model here; it is run by a slower one."""
+
+
+class NotConvertible(BackendError):
+    """The fast runtime cannot run this model, or not with the same vectors."""
 
 
 @runtime_checkable

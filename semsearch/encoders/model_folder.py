@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from semsearch.encoders.cache import file_digest
 from semsearch.errors import BackendError, DependencyMissing, InvalidArgument
 from semsearch.types import JSONObject
 
@@ -205,6 +205,13 @@ class ModelFolder:
         """What the model wants in front of a query."""
         return (self.settings.get("prompts") or {}).get("query") or ""
 
+    @property
+    def leaves_prompts_out(self) -> bool:
+        """Whether the prompt is read, but not part of what the vector is made from."""
+        poolings = [module.config for module in self.modules if module.kind == "Pooling"]
+        prompted = bool(self.document_prompt or self.query_prompt)
+        return prompted and not all(config.get("include_prompt", True) for config in poolings)
+
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, cutting and padding nothing."""
         tokenizer = _read_tokenizer(self.transformer.path)
@@ -287,26 +294,14 @@ def _facts(module: _Module) -> JSONObject:
     kept = {key: value for key, value in config.items() if key not in _NOT_GEOMETRY}
     weights = sorted(module.path.glob("model*.safetensors"))
     weights = weights or sorted(module.path.glob("pytorch_model*.bin"))
-    return {"kind": module.kind, "config": kept, "weights": [_digest(file) for file in weights]}
+    return {"kind": module.kind, "config": kept, "weights": [file_digest(file) for file in weights]}
 
 
 def _tokenizer_digests(folder: Path) -> list[str]:
     """The whole tokenizer's, or where there is none its vocabulary's."""
     if (folder / "tokenizer.json").is_file():
-        return [_digest(folder / "tokenizer.json")]
-    return [_digest(folder / name) for name in _VOCABULARIES if (folder / name).is_file()]
-
-
-def _digest(path: Path) -> str:
-    state = path.stat()
-    return _digest_of_state(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _digest_of_state(path: Path, _size: int, _mtime_ns: int) -> str:
-    """SHA-256 of a file; size and time are in the key so that a changed file is read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return [file_digest(folder / "tokenizer.json")]
+    return [file_digest(folder / name) for name in _VOCABULARIES if (folder / name).is_file()]
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:
