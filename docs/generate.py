@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 WIDTH = 100
 
 FUNCTIONS = ("create", "open", "encoder")
+POINTS = ("text", "like", "vector")
 VALUES = ("Document", "Hit", "Chunk", "Span", "LatentSpace", "Reject")
 REPORTS = (
     index.IndexInfo,
@@ -107,7 +108,16 @@ def api_page() -> str:
     functions = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in FUNCTIONS]
     values = [_class(getattr(semsearch, name)) for name in VALUES]
     errors = [name for name in semsearch.__all__ if _is_error(getattr(semsearch, name))]
-    left_out = {*semsearch.__all__} - {*FUNCTIONS, *VALUES, *errors, "Index", "Reader"}
+    left_out = {*semsearch.__all__} - {
+        *FUNCTIONS,
+        *VALUES,
+        *errors,
+        *POINTS,
+        "Blend",
+        "Index",
+        "Reader",
+        "Reranker",
+    }
     if left_out:
         raise SystemExit(f"docs/generate.py has no section for {', '.join(sorted(left_out))}")
     parts = [
@@ -121,6 +131,11 @@ def api_page() -> str:
         *_class_body(semsearch.Index),
         "## Reader",
         _markdown(semsearch.Reader.__doc__),
+        "## Queries that are points",
+        *(_function(getattr(semsearch, name), f"semsearch.{name}") for name in POINTS),
+        _class(semsearch.Blend),
+        "## Reranking",
+        _class(semsearch.Reranker),
         "## Retrieval for RAG",
         *(_class(one) for one in (rag.Retriever, rag.Context, rag.Passage)),
         "## Values",

@@ -16,7 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semsearch.blend import Blend, like, text, vector
     from semsearch.encoders import load as encoder
+    from semsearch.encoders.reranker import Reranker
     from semsearch.errors import (
         BackendError,
         DependencyMissing,
@@ -42,6 +44,11 @@ _HOMES = {
     "create": "index",
     "open": "index",
     "Index": "index",
+    "Blend": "blend",
+    "like": "blend",
+    "text": "blend",
+    "vector": "blend",
+    "Reranker": "encoders.reranker",
     "Reader": "reader",
     "Chunk": "types",
     "Document": "types",
@@ -66,6 +73,7 @@ _HOMES = {
 
 __all__ = [
     "BackendError",
+    "Blend",
     "Chunk",
     "DependencyMissing",
     "Document",
@@ -81,6 +89,7 @@ __all__ = [
     "LatentSpaceMismatch",
     "Reader",
     "Reject",
+    "Reranker",
     "SemsearchError",
     "Span",
     "StorageError",
@@ -88,7 +97,10 @@ __all__ = [
     "UnsupportedFormat",
     "create",
     "encoder",
+    "like",
     "open",
+    "text",
+    "vector",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -98,3 +99,19 @@ def integer(name: str, value: Any, *, least: int, most: int | None = None) -> in
         bounds = f"of at least {least}" if most is None else f"from {least:,} to {most:,}"
         raise InvalidArgument(f"{name}: expected an integer {bounds}, got {value!r}")
     return number
+
+
+def number(name: str, value: Any, *, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite number within bounds, whatever type it has.
+
+    Raises:
+        InvalidArgument: Not a number, or out of bounds.
+    """
+    if (
+        isinstance(value, int | float | np.number)
+        and math.isfinite(value)
+        and least <= value <= most
+    ):
+        return float(value)
+    bounds = "" if math.isinf(least) else f" from {least:g} to {most:g}"
+    raise InvalidArgument(f"{name}: expected a finite number{bounds}, got {value!r}")

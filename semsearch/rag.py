@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape, quoteattr
 from semsearch.errors import InvalidArgument
 from semsearch.index import Index
 from semsearch.reader import Reader, Where
-from semsearch.types import Document, Hit, JSONObject, Span
+from semsearch.types import Document, Hit, JSONObject, Mode, Span
 
 Style = Literal["markdown", "plain", "xml"]
 STYLES: tuple[Style, ...] = ("markdown", "plain", "xml")
@@ -106,6 +106,7 @@ class Retriever:
         count_tokens: The reading model's own count; by default the index's encoder counts.
         k: How many hits to look at.
         neighbours: How many chunks before and after a hit belong to its passage.
+        mode: How they are found, as in `Index.search`.
         style: "markdown", "plain" or "xml".
 
     Raises:
@@ -120,6 +121,7 @@ class Retriever:
         count_tokens: CountTokens | None = None,
         k: int = 20,
         neighbours: int = 1,
+        mode: Mode = "hybrid",
         style: Style = "markdown",
     ) -> None:
         if style not in STYLES:
@@ -132,6 +134,7 @@ class Retriever:
         self._count = count_tokens or (lambda text: index.encoder.count_tokens([text])[0])
         self._k = k
         self._neighbours = neighbours
+        self._mode: Mode = mode
         self._style: Style = style
 
     def retrieve(self, question: str, *, where: Where | None = None) -> Context:
@@ -141,7 +144,7 @@ class Retriever:
             InvalidArgument: The question is empty, or the filter cannot be read.
         """
         with self.index.snapshot() as snapshot:
-            hits = snapshot.search(question, self._k, where=where)
+            hits = snapshot.search(question, self._k, mode=self._mode, where=where)
             found = _stretches(snapshot, _distinct(hits), self._neighbours)
         return Context(question, tuple(self._fitting(found)), self._style)
 

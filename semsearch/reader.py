@@ -10,12 +10,13 @@ from typing import Any, SupportsIndex, TypeVar, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.arguments import ids_of, integer, is_vector, matrix_of
+from semsearch.arguments import ids_of, integer, is_vector, matrix_of, number
+from semsearch.blend import Blend, Like, Part, Text, Vector
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, SemsearchError
-from semsearch.filters import parse
-from semsearch.latents import normalize
-from semsearch.search import Queries, Scope, search
+from semsearch.filters import Filter, parse
+from semsearch.latents import combine, normalize, slerp
+from semsearch.search import Queries, Rerank, Scope, Wanted, Without, search
 from semsearch.snapshot import Snapshot
 from semsearch.types import Chunk, Document, Hit, LatentSpace, Mode
 
@@ -146,22 +147,33 @@ class Reader:
     @overload
     def search(  # type: ignore[overload-overlap]
         self,
-        query: str | Sequence[float] | NDArray[np.floating[Any]],
+        query: str | Blend | Sequence[float] | NDArray[np.floating[Any]],
         k: SupportsIndex = ...,
         *,
         mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
+        offset: SupportsIndex = ...,
+        min_score: float | None = ...,
+        diversity: float = ...,
+        rerank: Rerank | None = ...,
     ) -> list[Hit]: ...
     @overload
     def search(
         self,
-        query: Sequence[str] | Sequence[Sequence[float]] | Sequence[NDArray[np.floating[Any]]],
+        query: Sequence[str]
+        | Sequence[Blend]
+        | Sequence[Sequence[float]]
+        | Sequence[NDArray[np.floating[Any]]],
         k: SupportsIndex = ...,
         *,
         mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
+        offset: SupportsIndex = ...,
+        min_score: float | None = ...,
+        diversity: float = ...,
+        rerank: Rerank | None = ...,
     ) -> list[list[Hit]]: ...
     def search(
         self,
@@ -171,12 +183,18 @@ class Reader:
         mode: Mode = "dense",
         where: Where | None = None,
         group: bool = False,
+        offset: SupportsIndex = 0,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        rerank: Rerank | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """Find the passages that answer a query best.
 
         Args:
-            query: A text, a vector of `dim` numbers (any length but zero), or a list of texts or
-                of vectors, which is answered with a list of answers.
+            query: A text, a vector of `dim` numbers (any length but zero), or a blend of texts,
+                documents and vectors (`semsearch.text("king") - semsearch.text("man") +
+                semsearch.text("woman")`, `semsearch.like("a.md")`), whose own parts are left out
+                of the answer; or a list of such, which is answered with a list of answers.
             k: How many hits, at least 1. Fewer come back only when fewer match.
             mode: "dense" finds by meaning: the passages with the highest cosine similarity.
                 "keyword" finds by words, with BM25: only passages that hold a word of the query.
@@ -185,6 +203,15 @@ class Reader:
             where: Only documents that match: a dict, `{"year": {"$gte": 2020}}`, or an expression,
                 `'year >= 2020 and lang in ("en", "de")'`; see `semsearch.filters`.
             group: At most one hit, the best, for each document.
+            offset: Leave out the first so many: `offset=10` gives the second page of ten. Pages
+                belong together within one `Index.snapshot()`. What is hybrid, reranked or diverse
+                is put in order a hundred at a time, so that its pages agree up to there.
+            min_score: Leave out hits that score less; in the scale of the mode, or of `rerank`.
+            diversity: From 0 to 1: how much a hit loses for resembling those before it (maximal
+                marginal relevance among the best hundred). Hits then come in that order, with
+                their own scores.
+            rerank: Reads the best hundred passages together with the query and scores them anew:
+                `semsearch.Reranker`. Only for texts.
 
         Returns:
             Hits by descending score: see `Hit.score` for what it is in each mode.
@@ -197,37 +224,127 @@ class Reader:
         """
         if hasattr(query, "__array__") and not isinstance(query, np.generic):
             query = np.asarray(query)
-        single = isinstance(query, str) or is_vector(query)
+        single = isinstance(query, str | Blend) or is_vector(query)
         queries = [query] if single else list(query)
-        asked = self._asked(queries, mode)
-        wanted = integer("k", k, least=1)
+        wanted = Wanted(
+            k=integer("k", k, least=1),
+            offset=integer("offset", offset, least=0),
+            group=group,
+            min_score=None if min_score is None else number("min_score", min_score),
+            diversity=number("diversity", diversity, least=0, most=1),
+            rerank=rerank,
+        )
+        asked = self._asked(queries, mode, rerank)
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
-            segments = snapshot.segments if only is None else snapshot.selected(only)
-            answers = search(Scope(snapshot, segments), asked, wanted, mode=mode, group=group)
+            answers = search(_scope(snapshot, only), asked, wanted, mode=mode)
         return answers[0] if single else answers
 
-    def _asked(self, queries: list[Any], mode: Mode) -> Queries:
+    def between(
+        self,
+        start: str | Blend | Sequence[float] | NDArray[np.floating[Any]],
+        end: str | Blend | Sequence[float] | NDArray[np.floating[Any]],
+        *,
+        steps: SupportsIndex = 10,
+        k: SupportsIndex = 1,
+        where: Where | None = None,
+    ) -> list[list[Hit]]:
+        """What lies on the way from one point to another.
+
+        Args:
+            start: A text, a vector or a blend.
+            end: Likewise.
+            steps: How many points of the arc between them, both ends included, at least 2.
+            k: How many hits at each.
+            where: As in `search`.
+
+        Returns:
+            One list of hits for each step, nearest first.
+
+        Raises:
+            InvalidArgument: As `search` does; or the ends point in opposite directions.
+        """
+        count = integer("steps", steps, least=2)
+        wanted = Wanted(integer("k", k, least=1))
+        points = slerp(self._point(start), self._point(end), np.linspace(0, 1, count))
+        only = None if where is None else parse(where)
+        with self._read(vectors=True) as snapshot:
+            asked = Queries(vectors=normalize(points))
+            return search(_scope(snapshot, only), asked, wanted, mode="dense")
+
+    def _asked(self, queries: list[Any], mode: Mode, rerank: Rerank | None) -> Queries:
         """The queries with what the mode needs of them."""
         if mode not in get_args(Mode):
             raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
-        texts = [query for query in queries if isinstance(query, str)]
-        if not all(map(str.strip, texts)):
-            raise InvalidArgument("the query is empty")
-        if texts and len(texts) < len(queries):
-            raise InvalidArgument("a list of queries holds either texts or vectors, not both")
-        if mode != "dense" and len(texts) < len(queries):
-            raise InvalidArgument(f"mode {mode!r} finds words: give texts, not vectors")
-        if mode == "keyword":
-            return Queries(texts)
-        return Queries(texts, self._query_vectors(queries))
+        kinds = {_kind(query) for query in queries}
+        if len(kinds) > 1:
+            both = " and ".join(sorted(kinds))
+            raise InvalidArgument(f"a list of queries holds one kind, not both {both}")
+        if not kinds <= {"texts"} and (mode != "dense" or rerank is not None):
+            reader = "rerank reads" if mode == "dense" else f"mode {mode!r} finds"
+            raise InvalidArgument(f"{reader} words: give texts, not {kinds.pop()}")
+        match kinds.pop() if kinds else "texts":
+            case "texts":
+                if not all(map(str.strip, queries)):
+                    raise InvalidArgument("the query is empty")
+                return Queries(queries, None if mode == "keyword" else self._encoded(queries))
+            case "blends":
+                return self._blended(queries)
+            case _:
+                return Queries(vectors=normalize(matrix_of(queries, self.space.dim)))
 
-    def _query_vectors(self, queries: list[Any]) -> NDArray[np.float32]:
-        if not queries:
+    def _point(self, query: Any) -> NDArray[np.float32]:
+        """`(dim,)`: where one query is."""
+        vectors = self._asked([query], "dense", None).vectors
+        point: NDArray[np.float32] = normalize(np.array(vectors))[0]
+        return point
+
+    def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
+        if not texts:
             return np.empty((0, self.space.dim), np.float32)
-        if isinstance(queries[0], str):
-            return normalize(self.encoder.encode_queries(queries))
-        return normalize(matrix_of(queries, self.space.dim))
+        return normalize(self.encoder.encode_queries(texts))
+
+    def _blended(self, blends: list[Blend]) -> Queries:
+        """The points of blends; each part counts by its direction."""
+        texts = list(dict.fromkeys(text for blend in blends for text in blend.texts))
+        ids = list(dict.fromkeys(id_ for blend in blends for id_ in blend.ids))
+        encoded = dict(zip(texts, self._encoded(texts), strict=True))
+        means = {id_: rows.mean(axis=0) for id_, rows in self.vectors(ids).items()}
+
+        def point(part: Part) -> Any:
+            match part:
+                case Text(text):
+                    return encoded[text]
+                case Like(id_):
+                    return means[id_]
+                case Vector(numbers):
+                    return numbers
+
+        points = [
+            combine(
+                blend.weights, matrix_of([point(part) for _, part in blend.terms], self.space.dim)
+            )
+            for blend in blends
+        ]
+        without = [
+            Without(frozenset(blend.ids), frozenset(map(str.strip, blend.texts)))
+            for blend in blends
+        ]
+        return Queries(vectors=np.stack(points), without=without)
+
+
+def _scope(snapshot: Snapshot, only: Filter | None) -> Scope:
+    return Scope(snapshot, snapshot.segments if only is None else snapshot.selected(only))
+
+
+def _kind(query: object) -> str:
+    match query:
+        case str():
+            return "texts"
+        case Blend():
+            return "blends"
+        case _:
+            return "vectors"
 
 
 class PinnedReader(Reader):

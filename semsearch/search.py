@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semsearch.errors import BackendError
 from semsearch.snapshot import LiveSegment, Snapshot
 from semsearch.types import Hit, Mode
 from semsearch.vectors.scoring import similarities
@@ -16,7 +18,55 @@ KEYWORD_WEIGHT = 0.3
 """What the keyword part counts in a hybrid score, when the cosine counts 1 (decision 0009)."""
 
 CANDIDATES = 100
-"""A hybrid search scores at least this many of the best of either side."""
+"""A hybrid search scores at least this many of the best of either side; so many, at least, are
+put in another order by a reranker or for diversity."""
+
+
+class Rerank(Protocol):
+    """Scores passages by reading them together with the query; `encoders.reranker` has one."""
+
+    def score(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """`(len(passages),)`, higher is better."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """What must not be among the hits: documents by id, passages by their exact text."""
+
+    ids: frozenset[str]
+    texts: frozenset[str]
+
+    def admits(self, hit: Hit) -> bool:
+        """Whether a hit is neither."""
+        return hit.id not in self.ids and hit.text.strip() not in self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many of what was found, and which.
+
+    Attributes:
+        k: At most so many, at least 1.
+        offset: Behind the first so many.
+        group: At most one hit, the best, for each document.
+        min_score: None that scores less.
+        diversity: From 0, the best whatever they say, to 1, the most unlike each other.
+        rerank: Gives the best `CANDIDATES` another score.
+    """
+
+    k: int
+    offset: int = 0
+    group: bool = False
+    min_score: float | None = None
+    diversity: float = 0.0
+    rerank: Rerank | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many must be ranked."""
+        reorders = self.rerank is not None or self.diversity > 0
+        return max(self.offset + self.k, CANDIDATES if reorders else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +76,12 @@ class Queries:
     Attributes:
         texts: Needed for "keyword" and "hybrid".
         vectors: `(n, dim)` float32 unit vectors; needed for "dense" and "hybrid".
+        without: For each query, what its answer must not hold; empty for nothing.
     """
 
     texts: Sequence[str] = ()
     vectors: NDArray[np.float32] | None = None
+    without: Sequence[Without] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +97,7 @@ class Ranking:
         order = np.lexsort((keys, -scores))
         return cls(keys[order], scores[order])
 
-    def take(self, rows: slice | NDArray[np.int64]) -> Ranking:
+    def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Ranking:
         """Some of them, in the same order."""
         return Ranking(self.keys[rows], self.scores[rows])
 
@@ -71,37 +123,103 @@ class Scope:
         return np.concatenate(keys) if keys else np.empty(0, np.int64)
 
 
-def search(
-    scope: Scope, queries: Queries, k: int, *, mode: Mode, group: bool = False
-) -> list[list[Hit]]:
-    """The `k` best hits of each query.
+def search(scope: Scope, queries: Queries, wanted: Wanted, *, mode: Mode) -> list[list[Hit]]:
+    """The hits of each query.
 
     Args:
         scope: Where.
         queries: With what the mode needs.
-        k: At least 1.
+        wanted: Which, and how many.
         mode: "dense" ranks by the cosine of query and chunk; "keyword" by the BM25 score of the
             chunks that hold a word of the query; "hybrid" by `fused`.
-        group: At most one hit, the best, for each document.
 
     Returns:
-        One list for each query: `min(k, chunks)` hits, or documents when grouped; with "keyword"
-        of the chunks that hold a word.
+        One list for each query: `k` hits, or documents when grouped, as far as there are so many;
+        with "keyword" of the chunks that hold a word.
     """
 
     def ranked(depth: int) -> list[Ranking]:
         return _RANKED[mode](scope, queries, depth)
 
-    rankings = _grouped(scope.snapshot, ranked, k) if group else ranked(k)
-    best = [ranking.take(slice(k)) for ranking in rankings]
-    # One look-up for all queries, then shared out again.
+    def narrowed(rankings: list[Ranking]) -> list[Ranking]:
+        if queries.without:
+            rankings = _admitted(scope.snapshot, rankings, queries.without)
+        return _grouped(scope.snapshot, rankings) if wanted.group else rankings
+
+    if queries.without or wanted.group:
+        rankings = _deep_enough(ranked, narrowed, wanted.depth)
+    else:
+        rankings = ranked(wanted.depth)
+    return _hits(scope.snapshot, [
+        ranking.take(slice(wanted.offset, wanted.offset + wanted.k))
+        for ranking in _reordered(scope.snapshot, queries, rankings, wanted)
+    ])  # fmt: skip
+
+
+def _hits(snapshot: Snapshot, rankings: list[Ranking]) -> list[list[Hit]]:
+    """One look-up for all queries, then shared out again."""
     hits = iter(
-        scope.snapshot.hits(
-            [key for ranking in best for key in ranking.keys.tolist()],
-            [score for ranking in best for score in ranking.scores.tolist()],
+        snapshot.hits(
+            [key for ranking in rankings for key in ranking.keys.tolist()],
+            [score for ranking in rankings for score in ranking.scores.tolist()],
         )
     )
-    return [[next(hits) for _ in ranking.keys] for ranking in best]
+    return [[next(hits) for _ in ranking.keys] for ranking in rankings]
+
+
+def _reordered(
+    snapshot: Snapshot, queries: Queries, rankings: list[Ranking], wanted: Wanted
+) -> list[Ranking]:
+    """Rankings after the reranker, the least score and diversity, as far as they are wanted."""
+    if wanted.rerank is not None:
+        rankings = [
+            _reranked(snapshot, wanted.rerank, text, ranking.take(slice(wanted.depth)))
+            for text, ranking in zip(queries.texts, rankings, strict=True)
+        ]
+    if wanted.min_score is not None:
+        rankings = [ranking.take(ranking.scores >= wanted.min_score) for ranking in rankings]
+    if wanted.diversity:
+        rankings = [
+            _diversified(snapshot, ranking.take(slice(wanted.depth)), wanted.diversity)
+            for ranking in rankings
+        ]
+    return rankings
+
+
+def _reranked(snapshot: Snapshot, rerank: Rerank, query: str, ranking: Ranking) -> Ranking:
+    (hits,) = _hits(snapshot, [ranking])
+    passages = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
+    scores = np.asarray(rerank.score(query, passages), np.float64) if passages else ranking.scores
+    if scores.shape != ranking.scores.shape or not np.isfinite(scores).all():
+        raise BackendError(
+            f"reranker: expected {len(passages)} finite scores, got an array {scores.shape}"
+        )
+    return Ranking.of(ranking.keys, scores)
+
+
+def _diversified(snapshot: Snapshot, ranking: Ranking, diversity: float) -> Ranking:
+    """By maximal marginal relevance, scores counted relative to the best one.
+
+    The next is always the one with the highest
+
+        (1 - diversity) * score / best score - diversity * (cosine to the nearest one taken)
+
+    (Carbonell and Goldstein, "The use of MMR", SIGIR 1998, section 2).
+    """
+    if not len(ranking.keys):
+        return ranking
+    by_key = np.argsort(ranking.keys)
+    vectors = np.empty((len(by_key), snapshot.space.dim), np.float32)
+    vectors[by_key] = snapshot.chunk_vectors(ranking.keys[by_key].tolist())
+    relevance = (1 - diversity) * ranking.scores / max(abs(float(ranking.scores.max())), 1e-12)
+    nearest_taken = np.full(len(vectors), -1.0)
+    taken: list[int] = []
+    for _ in range(len(vectors)):
+        gain = relevance - (diversity * nearest_taken if taken else 0.0)
+        gain[taken] = -np.inf
+        taken.append(int(np.argmax(gain)))
+        nearest_taken = np.maximum(nearest_taken, vectors @ vectors[taken[-1]])
+    return ranking.take(np.array(taken))
 
 
 def nearest(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
@@ -181,27 +299,45 @@ def _vectors(queries: Queries) -> NDArray[np.float32]:
     return queries.vectors
 
 
-def _grouped(snapshot: Snapshot, ranked: Callable[[int], list[Ranking]], k: int) -> list[Ranking]:
-    """The best chunk of each document only.
+def _deep_enough(
+    ranked: Callable[[int], list[Ranking]],
+    narrowed: Callable[[list[Ranking]], list[Ranking]],
+    k: int,
+) -> list[Ranking]:
+    """What narrowing leaves of rankings that are deep enough to leave `k`.
 
-    Asks for more chunks until every query has `k` documents: twice as many, then four times, ...
+    Asks for twice as many chunks, then four times, until every query has `k` or there are no more.
     """
     depth = 2 * k
     while True:
         rankings = ranked(depth)
-        owners = snapshot.catalog.chunk_documents(
-            {int(key) for ranking in rankings for key in ranking.keys}
-        )
-        grouped = [_best_of_each(ranking, owners, k) for ranking in rankings]
+        found = narrowed(rankings)
         if all(
-            len(best.keys) == k or len(ranking.keys) < depth
-            for best, ranking in zip(grouped, rankings, strict=True)
+            len(narrow.keys) >= k or len(ranking.keys) < depth
+            for narrow, ranking in zip(found, rankings, strict=True)
         ):
-            return grouped
+            return found
         depth *= 2
 
 
-def _best_of_each(ranking: Ranking, owners: dict[int, int], k: int) -> Ranking:
+def _admitted(
+    snapshot: Snapshot, rankings: list[Ranking], without: Sequence[Without]
+) -> list[Ranking]:
+    return [
+        ranking.take(np.array([each.admits(hit) for hit in hits], np.bool_))
+        for ranking, hits, each in zip(rankings, _hits(snapshot, rankings), without, strict=True)
+    ]
+
+
+def _grouped(snapshot: Snapshot, rankings: list[Ranking]) -> list[Ranking]:
+    """The best chunk of each document only."""
+    owners = snapshot.catalog.chunk_documents(
+        {int(key) for ranking in rankings for key in ranking.keys}
+    )
+    return [_best_of_each(ranking, owners) for ranking in rankings]
+
+
+def _best_of_each(ranking: Ranking, owners: dict[int, int]) -> Ranking:
     documents = [owners[int(key)] for key in ranking.keys]
     _, first = np.unique(np.array(documents, np.int64), return_index=True)
-    return ranking.take(np.sort(first)[:k])
+    return ranking.take(np.sort(first))

@@ -29,7 +29,10 @@ from semsearch.storage.lock import WriterLock
 from semsearch.types import Document, Reject
 
 REPOSITORY = Path(semsearch.__file__).parents[1]
-COMMANDS = ["index", "search", "get", "list", "delete", "info", "verify", "repair", "optimize"]
+COMMANDS = [
+    *("index", "watch", "search", "between", "get", "list", "delete"),
+    *("info", "verify", "repair", "optimize"),
+]
 
 LONG = (
     "The kettle was on the hob when the letter came. It spoke of a voyage to the southern ice. "
@@ -802,13 +805,45 @@ def test_trec_run_can_be_scored(built: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
+def test_a_blend_a_page_and_a_way(built: Path) -> None:
+    more = json.loads(succeed("search", "--like", "bread", "-k", "2", "--json", "--index", built))
+    assert (more["query"], more["mode"]) == ("like bread", "dense")
+    assert "bread" not in {hit["id"] for hit in more["hits"]}
+    blend = ["penguins", "--minus", "ice", "--plus", "rent", "--unlike", "bread"]
+    found = json.loads(succeed("search", *blend, "--json", "--index", built))
+    assert found["query"] == "penguins + rent - ice - like bread"
+    page = ["rent", "-k", "1", "--diversity", "0.2"]
+    first = succeed("search", *page, "--index", built)
+    second = succeed("search", *page, "--offset", "1", "--index", built)
+    assert (first[:3], second[:3]) == (" 1.", " 2.")
+    assert "no document scores 9" in succeed("search", "rent", "--min-score", "9", "--index", built)
+    assert "no more than 9000" in succeed("search", "rent", "--offset", "9000", "--index", built)
+    way = json.loads(
+        succeed(
+            "between", QUERIES[0]["text"], "rent", *("--steps", "3", "--json", "--index", built)
+        )
+    )
+    assert [len(hits) for hits in way["steps"]] == [1, 1, 1]
+    assert way["steps"][0][0]["id"] == "bread"
+    assert "50%" in succeed("between", "bread", "rent", "--steps", "3", "--index", built)
+
+
+@pytest.mark.model
+def test_queries_of_a_file_are_plain(built: Path, tmp_path: Path) -> None:
+    queries = jsonl(tmp_path / "queries.jsonl", QUERIES)
+    for options in (["--like", "bread"], ["--offset", "1"], ["--diversity", "0.5"]):
+        failed = run("search", "--queries", str(queries), *options, "--index", str(built))
+        assert failed.exit_code == 2
+
+
+@pytest.mark.model
 def test_trec_scores_are_those_of_the_index(built: Path, tmp_path: Path) -> None:
     queries = jsonl(tmp_path / "queries.jsonl", QUERIES[:1])
     arguments = ["--queries", str(queries), "--format", "trec", "--tag", "mine"]
     out = succeed("search", *arguments, "--index", built)
     rows = [line.split(" ") for line in out.splitlines()]
     with semsearch.open(built) as index:
-        hits = index.search(QUERIES[0]["text"], group=True)
+        hits = index.search(QUERIES[0]["text"], mode="hybrid", group=True)
     assert [row[2] for row in rows] == [hit.id for hit in hits]
     assert [float(row[4]) for row in rows] == pytest.approx([hit.score for hit in hits], rel=1e-6)
     assert rows[0][5] == "mine"

@@ -656,7 +656,8 @@ def test_any_flip_in_the_catalog_is_harmless_or_told(
     outcomes = run_fuzzer(sound, "catalog.db", count, seed)
     assert outcomes.get("silent", 0) == 0
     assert outcomes.get("reported, a read wrong", 0) <= 0.03 * count
-    assert outcomes["reported, reads raise"] >= 0.1 * count
+    hurt = outcomes["reported, reads raise"] + outcomes["reported, keywords wrong"]
+    assert hurt >= 0.1 * count
 
 
 @pytest.mark.parametrize("name", [SQ8, EXACT])

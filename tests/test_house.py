@@ -22,6 +22,7 @@ HEAVY = {"torch", "faiss", "sqlalchemy", "pyarrow", "numpy", "sentence_transform
 
 PUBLIC = [
     "BackendError",
+    "Blend",
     "Chunk",
     "DependencyMissing",
     "Document",
@@ -37,6 +38,7 @@ PUBLIC = [
     "LatentSpaceMismatch",
     "Reader",
     "Reject",
+    "Reranker",
     "SemsearchError",
     "Span",
     "StorageError",
@@ -44,7 +46,10 @@ PUBLIC = [
     "UnsupportedFormat",
     "create",
     "encoder",
+    "like",
     "open",
+    "text",
+    "vector",
 ]
 
 
@@ -158,6 +163,7 @@ def test_the_commands_are_these() -> None:
         "index",
         "watch",
         "search",
+        "between",
         "get",
         "list",
         "delete",

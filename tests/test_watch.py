@@ -180,14 +180,24 @@ def test_what_another_writer_holds_up_is_made_up_for(
 
 
 @pytest.mark.model
-def test_the_command_prints_a_line_for_each_update(folder: Path, notes: Path) -> None:
-    watcher = Watcher(["-m", "semsearch", "watch", str(notes), "--index", str(notes / "index")])
+@pytest.mark.parametrize(
+    ("options", "first", "pruned"),
+    [
+        ([], "Indexed 1 document (1 new, 0 changed, 0 unchanged)", "0 unchanged, 1 pruned"),
+        (["--json"], '{"index": ', '"pruned": 1,'),
+    ],
+)
+def test_the_command_prints_a_line_for_each_update(
+    folder: Path, notes: Path, options: list[str], first: str, pruned: str
+) -> None:
+    command = ["-m", "semsearch", "watch", str(notes), "--index", str(notes / "index"), *options]
+    watcher = Watcher(command)
     try:
-        assert watcher.line().startswith("Indexed 1 document (1 new, 0 changed, 0 unchanged)")
+        assert watcher.line().startswith(first)
         (notes / "b.txt").write_text("about dogs")
-        assert watcher.line().startswith("Indexed 1 document (1 new, 0 changed, 0 unchanged)")
+        assert watcher.line().startswith(first)
         (notes / "b.txt").unlink()
-        assert "0 unchanged, 1 pruned" in watcher.line()
+        assert pruned in watcher.line()
         with pytest.raises(queue.Empty):  # commits inside the watched folder are no changes
             watcher.line(1)
         assert watcher.stop() == 0

@@ -22,7 +22,7 @@ from semsearch.cli.documents import delete, get, list_
 from semsearch.cli.indexing import index
 from semsearch.cli.keeping import info, optimize, repair, verify
 from semsearch.cli.options import examples
-from semsearch.cli.searching import search
+from semsearch.cli.searching import between, search
 from semsearch.cli.watching import watch
 from semsearch.errors import SemsearchError
 
@@ -145,5 +145,5 @@ def _spare_the_collector() -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (index, watch, search, get, list_, delete, info, verify, repair, optimize):
+for _command in (index, watch, search, between, get, list_, delete, info, verify, repair, optimize):
     main.add_command(_command)

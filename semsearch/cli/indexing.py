@@ -102,7 +102,7 @@ def index(
     ):
         report = target.ingest_sources(planned, prune=prune, force=force, progress=bar)
     if as_json:
-        display.echo_json(_as_json(path, planned, report))
+        display.echo_json({**as_json_object(path, report), "skipped_files": planned.skipped})
     else:
         click.echo(summary(path, report))
         if planned.skipped:
@@ -204,7 +204,8 @@ def tell_rejects(path: Path, report: IngestReport) -> None:
         click.echo(f"... and {more:,} more: {listing}", err=True)
 
 
-def _as_json(path: Path, sources: Sources, report: IngestReport) -> dict[str, object]:
+def as_json_object(path: Path, report: IngestReport) -> dict[str, object]:
+    """A report for programs."""
     return {
         "index": str(path),
         "documents": _documents(report),
@@ -218,6 +219,5 @@ def _as_json(path: Path, sources: Sources, report: IngestReport) -> dict[str, ob
         "reused": report.reused,
         "tokens": report.tokens,
         "seconds": round(report.seconds, 3),
-        "skipped_files": sources.skipped,
         "rejects": [asdict(reject) for reject in report.rejects],
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -22,6 +25,7 @@ from semsearch.cli.progress import hint
 from semsearch.cli.queries import Format, answer, read_queries
 
 if TYPE_CHECKING:
+    from semsearch.blend import Blend
     from semsearch.index import Index
     from semsearch.types import Hit, Mode
 
@@ -33,6 +37,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     epilog=examples(
         'semsearch search "my bread comes out like a brick" -k 3',
         'semsearch search "tired all the time" --where \'subject = "medicine" and year >= 2010\'',
+        'semsearch search "winter soup" --minus "meat" --like recipes/chowder.md',
         "semsearch search --queries queries.jsonl --format trec -k 100 > run.trec",
     )
 )
@@ -54,11 +59,34 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
 @click.option(
     "--mode",
     type=click.Choice(["hybrid", "dense", "keyword"]),
-    default="hybrid",
-    show_default=True,
-    help="By meaning (dense), by words (keyword), or by both.",
+    help="By meaning (dense), by words (keyword), or by both.  [default: hybrid; dense with "
+    "--plus, --minus, --like, --unlike]",
 )
 @click.option("--group", is_flag=True, help="Show only the best passage of each document.")
+@click.option("--plus", metavar="TEXT", multiple=True, help="Also towards this text.")
+@click.option("--minus", metavar="TEXT", multiple=True, help="Away from this text.")
+@click.option("--like", metavar="ID", multiple=True, help="Also towards this document.")
+@click.option("--unlike", metavar="ID", multiple=True, help="Away from this document.")
+@click.option(
+    "--offset",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Leave out the first N hits: the pages behind the first.",
+)
+@click.option("--min-score", type=float, metavar="X", help="Leave out hits that score less.")
+@click.option(
+    "--diversity",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    default=0.0,
+    help="From 0 to 1: prefer hits that differ from those before them.",
+)
+@click.option(
+    "--rerank",
+    metavar="MODEL",
+    help="Let this cross-encoder (a folder, or a name on the hub) read and score the best hundred.",
+)
 @click.option(
     "--queries",
     "file",
@@ -84,8 +112,16 @@ def search(
     k: int,
     path: Path,
     where: str | None,
-    mode: Mode,
+    mode: Mode | None,
     group: bool,
+    plus: tuple[str, ...],
+    minus: tuple[str, ...],
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    offset: int,
+    min_score: float | None,
+    diversity: float,
+    rerank: str | None,
     file: BinaryIO | None,
     format_: Format | None,
     tag: str,
@@ -96,29 +132,138 @@ def search(
     """Find the passages that answer a QUERY.
 
     Higher scores are better. Of --mode dense they are cosine similarities, at most 1; of keyword
-    BM25 scores; of hybrid the cosine and what the words of the query add to it.
+    BM25 scores; of hybrid the cosine and what the words of the query add to it. With --plus,
+    --minus, --like and --unlike the query is a point: the sum of all that is given, each counted
+    by its direction, which is left out of the answer itself; then QUERY may be left out.
     """
-    if file is None:
-        text = _the_query(query, format_)
+    words = _words(query, plus, minus, like, unlike)
+    if file is not None:
+        _check_run(words, format_, tag, as_json=as_json)
+        if offset or min_score is not None or diversity or rerank:
+            raise click.UsageError("--queries takes only --mode, --where and -k.")
+        queries = read_queries(file)
         with open_index(path, device=device, runtime=runtime) as index:
-            _answer_one(index, text, k, mode=mode, where=where, group=group, as_json=as_json)
+            answer(index, queries, k, format_ or "jsonl", tag, mode=mode or "hybrid", where=where)
         return
-    _check_run(query, format_, tag, as_json=as_json)
-    queries = read_queries(file)
-    with open_index(path, device=device, runtime=runtime) as index:
-        answer(index, queries, k, format_ or "jsonl", tag, mode=mode, where=where)
-
-
-def _the_query(query: str | None, format_: Format | None) -> str:
-    if query is None:
+    if words is None:
         raise click.UsageError("Give a QUERY, or a file of them with --queries.")
     if format_ is not None:
         raise click.UsageError("--format is for --queries; for one QUERY there is --json.")
-    return query
+    from semsearch.encoders.reranker import Reranker
+
+    blended = bool(plus or minus or like or unlike)
+    asked = _blend(query, plus, minus, like, unlike) if blended else words
+    how = {
+        "mode": mode or ("dense" if blended else "hybrid"),
+        "where": where,
+        "group": group,
+        "offset": offset,
+        "min_score": min_score,
+        "diversity": diversity,
+        "rerank": Reranker(rerank, device=device) if rerank else None,
+    }
+    with open_index(path, device=device, runtime=runtime) as index:
+        _answer_one(index, asked, words, k, how, as_json=as_json)
 
 
-def _check_run(query: str | None, format_: Format | None, tag: str, *, as_json: bool) -> None:
-    if query is not None:
+@click.command(
+    epilog=examples('semsearch between "a quick weekday supper" "a wedding feast" --steps 6')
+)
+@click.argument("start", metavar="FROM")
+@click.argument("end", metavar="TO")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="How many points, both ends included.",
+)
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Hits at each.",
+)
+@index_option
+@click.option("--where", metavar="FILTER", help="Only documents whose metadata match.")
+@device_option
+@runtime_option
+@json_option
+def between(
+    *,
+    start: str,
+    end: str,
+    steps: int,
+    k: int,
+    path: Path,
+    where: str | None,
+    device: str | None,
+    runtime: str,
+    as_json: bool,
+) -> None:
+    """Show what lies on the way FROM one text TO another.
+
+    The way is the arc between their two points of the latent space; each step shows the passages
+    nearest to it.
+    """
+    with (
+        open_index(path, device=device, runtime=runtime) as index,
+        hint(f"loading {index.space.name} ..."),
+    ):
+        answers = index.between(start, end, steps=steps, k=k, where=where)
+    if as_json:
+        shown = [[_as_json(hit) for hit in hits] for hits in answers]
+        display.echo_json({"from": start, "to": end, "steps": shown})
+        return
+    for step, hits in enumerate(answers):
+        click.echo(display.bold(f"{100 * step / (steps - 1):.0f}%"))
+        for hit in hits:
+            head = " " * _INDENT + f"{hit.score:.3f}  "
+            title = display.one_line(hit.title or hit.text or hit.id)
+            click.echo(head + display.shortened(title, display.width() - len(head)))
+
+
+def _words(
+    query: str | None,
+    plus: Sequence[str],
+    minus: Sequence[str],
+    like: Sequence[str],
+    unlike: Sequence[str],
+) -> str | None:
+    """What is asked, in one line: king - man + woman + like soup.md; None for nothing."""
+    terms = [
+        *(f"+ {text}" for text in ([query] if query is not None else [])),
+        *(f"+ {text}" for text in plus),
+        *(f"- {text}" for text in minus),
+        *(f"+ like {id_}" for id_ in like),
+        *(f"- like {id_}" for id_ in unlike),
+    ]
+    return " ".join(terms).removeprefix("+ ") if terms else None
+
+
+def _blend(
+    query: str | None,
+    plus: Sequence[str],
+    minus: Sequence[str],
+    like: Sequence[str],
+    unlike: Sequence[str],
+) -> Blend:
+    """The point that is asked for."""
+    from semsearch import blend
+
+    terms = [blend.text(text) for text in ([query] if query is not None else [])]
+    terms += [blend.text(text) for text in plus]
+    terms += [-blend.text(text) for text in minus]
+    terms += [blend.like(id_) for id_ in like]
+    terms += [-blend.like(id_) for id_ in unlike]
+    return reduce(add, terms)
+
+
+def _check_run(words: str | None, format_: Format | None, tag: str, *, as_json: bool) -> None:
+    if words is not None:
         raise click.UsageError("Give either a QUERY or --queries, not both.")
     if as_json and format_ == "trec":
         raise click.UsageError("--json and --format trec: choose one.")
@@ -128,25 +273,35 @@ def _check_run(query: str | None, format_: Format | None, tag: str, *, as_json: 
 
 def _answer_one(
     index: Index,
-    query: str,
+    asked: str | Blend,
+    words: str,
     k: int,
+    how: dict[str, Any],
     *,
-    mode: Mode,
-    where: str | None,
-    group: bool,
     as_json: bool,
 ) -> None:
     if not as_json and not len(index):
         click.echo(_EMPTY)
         return
     with hint(f"loading {index.space.name} ..."):
-        hits = index.search(query, k, mode=mode, where=where, group=group)
+        hits = index.search(asked, k, **how)
     if as_json:
-        display.echo_json({"query": query, "mode": mode, "hits": [_as_json(hit) for hit in hits]})
+        found = [_as_json(hit) for hit in hits]
+        display.echo_json({"query": words, "mode": how["mode"], "hits": found})
     elif not hits:
-        click.echo("no document matches" + (" the filter" if where else ""))
+        click.echo(_nothing(how))
     else:
-        click.echo("\n\n".join(_shown(rank, hit, query) for rank, hit in enumerate(hits, 1)))
+        first = how["offset"] + 1
+        click.echo("\n\n".join(_shown(rank, hit, words) for rank, hit in enumerate(hits, first)))
+
+
+def _nothing(how: dict[str, Any]) -> str:
+    """Why there is no hit."""
+    if how["offset"]:
+        return f"no more than {how['offset']} documents match"
+    if how["min_score"] is not None:
+        return f"no document scores {how['min_score']:g} or more"
+    return "no document matches" + (" the filter" if how["where"] else "")
 
 
 def _as_json(hit: Hit) -> dict[str, object]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.indexing import ingest_bar, opened, summary, tell_rejects
-from semsearch.cli.options import device_option, examples, index_option, runtime_option
+from semsearch.cli.indexing import as_json_object, ingest_bar, opened, summary, tell_rejects
+from semsearch.cli.options import device_option, examples, index_option, json_option, runtime_option
 from semsearch.errors import SemsearchError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @runtime_option
+@json_option
 def watch(
     *,
     sources: tuple[str, ...],
@@ -35,12 +36,13 @@ def watch(
     text_field: str | None,
     device: str | None,
     runtime: str,
+    as_json: bool,
 ) -> None:
     """Keep an index up to date with files and folders as they change.
 
     Does what `index --prune` does, then goes on with whatever is changed, added or deleted: a
-    line for each update. Other processes see an update at once, and may write between two.
-    Ends with Ctrl-C. Needs the extra semsearch[watch].
+    line (with --json an object) for each update. Other processes see an update at once, and may
+    write between two. Ends with Ctrl-C. Needs the extra semsearch[watch].
     """
     from semsearch.sources import Sources
     from semsearch.watching import follow
@@ -53,17 +55,20 @@ def watch(
             )
             first = next(updates)
         try:
-            _tell(path, first)
+            _tell(path, first, as_json=as_json)
             for update in updates:
-                _tell(path, update)
+                _tell(path, update, as_json=as_json)
         except KeyboardInterrupt:  # the way it ends
             click.echo("stopped watching", err=True)
 
 
-def _tell(path: Path, update: IngestReport | SemsearchError) -> None:
+def _tell(path: Path, update: IngestReport | SemsearchError, *, as_json: bool) -> None:
     if isinstance(update, SemsearchError):
         click.echo(display.error(update), err=True)
         return
     if update.added or update.replaced or update.pruned:
-        click.echo(summary(path, update))
+        if as_json:
+            display.echo_json(as_json_object(path, update), indent=None)
+        else:
+            click.echo(summary(path, update))
     tell_rejects(path, update)
