@@ -23,8 +23,9 @@ from typing import Any, get_overloads
 import click
 
 import semsearch
-from semsearch import cli, index, ingest, maintenance, rag
+from semsearch import cli, evaluate, index, ingest, maintenance, rag
 from semsearch.encoders import Encoder
+from semsearch.sources import beir
 
 HERE = Path(__file__).resolve().parent
 WIDTH = 100
@@ -124,7 +125,8 @@ def api_page() -> str:
         "# Python API",
         "Generated from the code by `make docs`. Everything here is a name of `semsearch`, except "
         "what stands under *Reports* and *Encoder*: those are given to you, or given by you. What "
-        "stands under *Retrieval for RAG* is in `semsearch.rag`.",
+        "stands under *Retrieval for RAG* is in `semsearch.rag`, under *Evaluation* in "
+        "`semsearch.evaluate` and `semsearch.sources.beir`.",
         "## Functions",
         *functions,
         "## Index",
@@ -138,6 +140,11 @@ def api_page() -> str:
         _class(semsearch.Reranker),
         "## Retrieval for RAG",
         *(_class(one) for one in (rag.Retriever, rag.Context, rag.Passage)),
+        "## Evaluation",
+        _function(evaluate.evaluate, "semsearch.evaluate.evaluate"),
+        _class(evaluate.Quality),
+        _function(beir.read_collection, "semsearch.sources.beir.read_collection"),
+        _class(beir.Collection),
         "## Values",
         *values,
         "## Reports",

@@ -30,7 +30,7 @@ from semsearch.types import Document, Reject
 
 REPOSITORY = Path(semsearch.__file__).parents[1]
 COMMANDS = [
-    *("index", "watch", "search", "between", "get", "list", "delete"),
+    *("index", "watch", "search", "between", "eval", "get", "list", "delete"),
     *("info", "verify", "repair", "optimize"),
 ]
 

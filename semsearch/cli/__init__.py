@@ -19,6 +19,7 @@ import click
 from semsearch import __version__
 from semsearch.cli import display
 from semsearch.cli.documents import delete, get, list_
+from semsearch.cli.evaluating import evaluate
 from semsearch.cli.indexing import index
 from semsearch.cli.keeping import info, optimize, repair, verify
 from semsearch.cli.options import examples
@@ -145,5 +146,8 @@ def _spare_the_collector() -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (index, watch, search, between, get, list_, delete, info, verify, repair, optimize):
+for _command in (
+    *(index, watch, search, between, evaluate, get, list_, delete),
+    *(info, verify, repair, optimize),
+):
     main.add_command(_command)

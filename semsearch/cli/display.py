@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,12 +209,24 @@ def marked(line: str, pattern: re.Pattern[str] | None) -> str:
 # -- tables and programs ---------------------------------------------------------------------
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, each column as wide as its widest cell, set to the right."""
+def table(
+    rows: Sequence[Sequence[str]], strong: Container[tuple[int, int]] = frozenset()
+) -> list[str]:
+    """Rows as lines, each column as wide as its widest cell, set to the right.
+
+    Args:
+        rows: The cells.
+        strong: Row and column of those that are bold.
+    """
     widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+
+    def padded(row: int, column: int) -> str:
+        cell = rows[row][column]
+        blanks = " " * (widths[column] - cells(cell))
+        return blanks + (bold(cell) if (row, column) in strong else cell)
+
     return [
-        "  ".join(" " * (wide - cells(cell)) + cell for cell, wide in zip(row, widths, strict=True))
-        for row in rows
+        "  ".join(padded(row, column) for column in range(len(widths))) for row in range(len(rows))
     ]
 
 

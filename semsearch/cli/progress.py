@@ -29,11 +29,11 @@ def hint(text: str) -> Iterator[None]:
             click.echo("\r" + " " * len(text) + "\r", nl=False, err=True)
 
 
-def query_bar(total: int) -> tqdm[Never]:
-    """A bar over queries; hidden as well where the answers themselves go to the terminal."""
+def query_bar(total: int, *, among_answers: bool) -> tqdm[Never]:
+    """A bar over queries; hidden as well where their answers go to the terminal meanwhile."""
     from tqdm import tqdm
 
-    hidden = not sys.stderr.isatty() or sys.stdout.isatty()
+    hidden = not sys.stderr.isatty() or (among_answers and sys.stdout.isatty())
     return tqdm(
         total=total, unit=" queries", leave=False, dynamic_ncols=True, disable=hidden, delay=0.5
     )

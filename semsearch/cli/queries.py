@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from semsearch.cli import display
 from semsearch.cli.progress import query_bar
@@ -12,61 +11,12 @@ from semsearch.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from semsearch.index import Index
+    from semsearch.sources.beir import Query
     from semsearch.types import Hit, Mode
 
 Format = Literal["trec", "jsonl"]
 
 _BATCH = 256
-
-
-class Query(NamedTuple):
-    """A query and the name of its answer."""
-
-    id: str
-    text: str
-
-
-def read_queries(file: BinaryIO) -> list[Query]:
-    """Read a JSONL file whole, so that no answer is given before the last line is checked.
-
-    Raises:
-        InvalidArgument: Names the file and the line that is wrong.
-    """
-    queries: dict[str, Query] = {}
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            query = _query(line)
-            if query.id in queries:
-                raise InvalidArgument(f"_id {query.id!r} was there before")
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{_name(file)}:{number}: {error}") from error
-        queries[query.id] = query
-    return list(queries.values())
-
-
-def _name(file: BinaryIO) -> str:
-    name = getattr(file, "name", "-")
-    return "stdin" if name in ("-", "<stdin>", 0) else str(name)
-
-
-def _query(line: bytes) -> Query:
-    try:
-        raw = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise InvalidArgument(f'expected {{"_id": ..., "text": ...}}, got {type(raw).__name__}')
-    id_ = raw.get("_id", raw.get("id"))
-    if isinstance(id_, int) and not isinstance(id_, bool):
-        id_ = str(id_)
-    if not isinstance(id_, str) or not id_.strip():
-        raise InvalidArgument("_id: expected a string")
-    text = raw.get("text")
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidArgument("text: expected a string that is not empty")
-    return Query(id_, text)
 
 
 def answer(
@@ -87,7 +37,7 @@ def answer(
     if format_ == "trec":
         for query in queries:
             _check_trec(query.id)
-    with query_bar(len(queries)) as bar:
+    with query_bar(len(queries), among_answers=True) as bar:
         for at in range(0, len(queries), _BATCH):
             batch = queries[at : at + _BATCH]
             answers = index.search(

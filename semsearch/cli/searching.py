@@ -22,7 +22,7 @@ from semsearch.cli.options import (
     runtime_option,
 )
 from semsearch.cli.progress import hint
-from semsearch.cli.queries import Format, answer, read_queries
+from semsearch.cli.queries import Format, answer
 
 if TYPE_CHECKING:
     from semsearch.blend import Blend
@@ -141,6 +141,8 @@ def search(
         _check_run(words, format_, tag, as_json=as_json)
         if offset or min_score is not None or diversity or rerank:
             raise click.UsageError("--queries takes only --mode, --where and -k.")
+        from semsearch.sources.beir import read_queries
+
         queries = read_queries(file)
         with open_index(path, device=device, runtime=runtime) as index:
             answer(index, queries, k, format_ or "jsonl", tag, mode=mode or "hybrid", where=where)

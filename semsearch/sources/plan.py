@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semsearch.errors import IngestError
+from semsearch.sources.beir import CORPUS
 from semsearch.sources.delimited import read_delimited
 from semsearch.sources.fields import Fields
 from semsearch.sources.formats.pdf import check_installed
@@ -24,8 +25,6 @@ from semsearch.sources.seen import FirstSeen
 from semsearch.sources.text import STDIN, read_stdin, read_text
 from semsearch.sources.walk import Walk, printable
 from semsearch.types import Document, Reject
-
-_BEIR_CORPUS = "corpus.jsonl"
 
 
 class Sources:
@@ -143,7 +142,7 @@ class Sources:
 
     def _add_folder(self, root: Path) -> None:
         _check_readable(root)
-        corpus = root / _BEIR_CORPUS
+        corpus = root / CORPUS
         if corpus.is_file():
             self._add_file(corpus, _status(corpus))
             return
