@@ -4,10 +4,11 @@
 #   EXTRAS     extras of this package to install
 #   TORCH      requirement for PyTorch. The bound keeps pip on a release whose CPU build it can
 #              find: the default wheels of newer ones bring gigabytes of CUDA libraries
+#   VAE        a VAE such as DIR/taef2, for the benchmark that needs one (make bench)
 #   PIP_ARGS   further arguments for pip, such as an index to look at
 #
 # On a machine with an NVIDIA GPU:
-#   make clean && make demo EXTRAS=gpu,minilm,pdf,dev TORCH=torch
+#   make clean && make demo EXTRAS=gpu,minilm,images,pdf,dev TORCH=torch
 # Without one, PyTorch's own index has CPU builds for every platform:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #
@@ -16,7 +17,7 @@
 PYTHON   ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
               $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
               && { echo $$python; break; }; done)
-EXTRAS   ?= cpu,minilm,pdf,dev
+EXTRAS   ?= cpu,minilm,images,pdf,dev
 TORCH    ?= torch<2.14
 PIP_ARGS ?=
 
@@ -79,6 +80,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/embedding.py
 	@$(BIN)/python benchmarks/cold_search.py
+	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code
 	@$(BIN)/python docs/generate.py

@@ -29,6 +29,8 @@ _LIBRARIES = (
     "torch",
     "sentence-transformers",
     "openvino",
+    "diffusers",
+    "pillow",
 )
 
 

@@ -23,7 +23,7 @@ from typing import Any, get_overloads
 import click
 
 import semsearch
-from semsearch import cli, evaluate, index, ingest, maintenance, rag
+from semsearch import cli, evaluate, imaging, index, ingest, latent_file, maintenance, rag
 from semsearch.encoders import Encoder
 from semsearch.sources import beir
 
@@ -32,6 +32,7 @@ WIDTH = 100
 
 FUNCTIONS = ("create", "open", "encoder")
 POINTS = ("text", "like", "vector")
+IMAGE_FUNCTIONS = ("encode_images", "decode_images", "morph", "fidelity")
 VALUES = ("Document", "Hit", "Chunk", "Span", "LatentSpace", "Reject")
 REPORTS = (
     index.IndexInfo,
@@ -109,15 +110,14 @@ def api_page() -> str:
     functions = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in FUNCTIONS]
     values = [_class(getattr(semsearch, name)) for name in VALUES]
     errors = [name for name in semsearch.__all__ if _is_error(getattr(semsearch, name))]
+    images = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in IMAGE_FUNCTIONS]
     left_out = {*semsearch.__all__} - {
         *FUNCTIONS,
         *VALUES,
         *errors,
         *POINTS,
-        "Blend",
-        "Index",
-        "Reader",
-        "Reranker",
+        *IMAGE_FUNCTIONS,
+        *("Blend", "Index", "Latents", "Reader", "Reranker", "VAE"),
     }
     if left_out:
         raise SystemExit(f"docs/generate.py has no section for {', '.join(sorted(left_out))}")
@@ -147,6 +147,10 @@ def api_page() -> str:
         _class(beir.Collection),
         "## Values",
         *values,
+        "## Images",
+        _class(semsearch.VAE),
+        *images,
+        *(_class(value) for value in (semsearch.Latents, latent_file.Picture, imaging.Fidelity)),
         "## Reports",
         *(_class(report) for report in REPORTS),
         "## Encoder",
@@ -175,6 +179,8 @@ def _class_body(cls: type) -> Iterator[str]:
     elif issubclass(cls, tuple):
         words = [f"{name}: {_name(kind)}" for name, kind in inspect.get_annotations(cls).items()]
         yield _fenced(_signature(cls.__name__, words), "python")
+    elif cls is semsearch.VAE:
+        yield _fenced(_call("VAE", cls.__init__, cls.__init__), "python")
     yield _markdown(cls.__doc__)
     for name, member in _members(cls):
         if isinstance(member, property):

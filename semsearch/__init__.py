@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from semsearch.blend import Blend, like, text, vector
     from semsearch.encoders import load as encoder
     from semsearch.encoders.reranker import Reranker
+    from semsearch.encoders.vae import VAE
     from semsearch.errors import (
         BackendError,
         DependencyMissing,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
         TextTooLong,
         UnsupportedFormat,
     )
+    from semsearch.imaging import decode_images, encode_images, fidelity, morph
     from semsearch.index import Index, create, open
+    from semsearch.latent_file import Latents
     from semsearch.reader import Reader
     from semsearch.types import Chunk, Document, Hit, LatentSpace, Reject, Span
 
@@ -56,6 +59,12 @@ _HOMES = {
     "LatentSpace": "types",
     "Reject": "types",
     "Span": "types",
+    "VAE": "encoders.vae",
+    "Latents": "latent_file",
+    "encode_images": "imaging",
+    "decode_images": "imaging",
+    "fidelity": "imaging",
+    "morph": "imaging",
     "BackendError": "errors",
     "DependencyMissing": "errors",
     "IndexCorrupt": "errors",
@@ -72,6 +81,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "VAE",
     "BackendError",
     "Blend",
     "Chunk",
@@ -87,6 +97,7 @@ __all__ = [
     "InvalidArgument",
     "LatentSpace",
     "LatentSpaceMismatch",
+    "Latents",
     "Reader",
     "Reject",
     "Reranker",
@@ -96,8 +107,12 @@ __all__ = [
     "TextTooLong",
     "UnsupportedFormat",
     "create",
+    "decode_images",
+    "encode_images",
     "encoder",
+    "fidelity",
     "like",
+    "morph",
     "open",
     "text",
     "vector",

@@ -29,10 +29,11 @@ from semsearch.storage.lock import WriterLock
 from semsearch.types import Document, Reject
 
 REPOSITORY = Path(semsearch.__file__).parents[1]
-COMMANDS = [
+OF_AN_INDEX = [
     *("index", "watch", "search", "between", "eval", "get", "list", "delete"),
     *("info", "verify", "repair", "optimize"),
 ]
+COMMANDS = [*OF_AN_INDEX, "latent"]
 
 LONG = (
     "The kettle was on the hob when the letter came. It spoke of a voyage to the southern ice. "
@@ -174,7 +175,7 @@ def test_without_arguments_help_is_shown() -> None:
     assert succeed() == succeed("--help")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", OF_AN_INDEX)
 def test_command_has_help_an_example_and_the_common_options(name: str) -> None:
     out = succeed(name, "--help")
     command = main.commands[name]

@@ -18,9 +18,13 @@ import semsearch
 from semsearch import cli, errors
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {"torch", "faiss", "sqlalchemy", "pyarrow", "numpy", "sentence_transformers", "sqlite3"}
+HEAVY = {
+    *("torch", "diffusers", "PIL", "faiss", "sqlalchemy", "pyarrow", "numpy"),
+    *("sentence_transformers", "sqlite3"),
+}
 
 PUBLIC = [
+    "VAE",
     "BackendError",
     "Blend",
     "Chunk",
@@ -36,6 +40,7 @@ PUBLIC = [
     "InvalidArgument",
     "LatentSpace",
     "LatentSpaceMismatch",
+    "Latents",
     "Reader",
     "Reject",
     "Reranker",
@@ -45,8 +50,12 @@ PUBLIC = [
     "TextTooLong",
     "UnsupportedFormat",
     "create",
+    "decode_images",
+    "encode_images",
     "encoder",
+    "fidelity",
     "like",
+    "morph",
     "open",
     "text",
     "vector",
@@ -172,6 +181,11 @@ def test_the_commands_are_these() -> None:
         "verify",
         "repair",
         "optimize",
+        "latent",
+        "encode",
+        "decode",
+        "morph",
+        "report",
     ]
 
 
@@ -194,8 +208,9 @@ def test_command_is_in_the_reference(context: click.Context) -> None:
 @pytest.mark.parametrize("context", COMMANDS[1:], ids=lambda context: context.command_path)
 def test_command_answers_its_help_option(context: click.Context) -> None:
     assert context.command.help is not None
-    shown = run("-m", "semsearch", str(context.info_name), "--help").stdout
-    assert shown.startswith(f"Usage: semsearch {context.info_name} ")
+    path = context.command_path.split()
+    shown = run("-m", *path, "--help").stdout
+    assert shown.startswith(f"Usage: {context.command_path} ")
 
 
 # -- documents -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from semsearch.cli.documents import delete, get, list_
 from semsearch.cli.evaluating import evaluate
 from semsearch.cli.indexing import index
 from semsearch.cli.keeping import info, optimize, repair, verify
+from semsearch.cli.latent import latent
 from semsearch.cli.options import examples
 from semsearch.cli.searching import between, search
 from semsearch.cli.watching import watch
@@ -148,6 +149,6 @@ def _spare_the_collector() -> None:
 
 for _command in (
     *(index, watch, search, between, evaluate, get, list_, delete),
-    *(info, verify, repair, optimize),
+    *(info, verify, repair, optimize, latent),
 ):
     main.add_command(_command)

@@ -1,0 +1,244 @@
+"""Does a search by pooled VAE latents find edited copies of a picture, and pictures of its kind?
+
+Copies: 1,000 photos are the gallery, 200 of them are edited in ten ways, and each edited one asks
+for the photo it was made from (recall@1). Kind: 2,000 small pictures of ten classes ask for each
+other (share of the first 10 that are of the query's class, leave-one-out).
+
+    python benchmarks/image_recall.py --vae DIR/taef2            # encode, write JSON and table
+    python benchmarks/image_recall.py --table                    # the table again from the JSON
+
+Looks for the photos in ../shared/datasets/images. Latents are kept in results/local, so that only
+the first run takes long: half an hour on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import report
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from semsearch import search_vectors
+from semsearch.encoders.vae import VAE
+from semsearch.latents import normalize
+
+HERE = Path(__file__).resolve().parent
+LOCAL = HERE / "results" / "local"
+PHOTOS = HERE.parent.parent / "shared" / "datasets" / "images"
+PHOTO_SIZE, SMALL_SIZE = 128, 32
+QUERIES, PER_CLASS, FIRST = 200, 200, 10
+LEAST_RECALL, LEAST_PRECISION = 0.985, 0.42
+
+Latents = NDArray[np.float32]
+Vectors = NDArray[np.float32]
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    """Saved as JPEG of quality 20."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=20)
+    return Image.open(file).convert("RGB")
+
+
+def cut(image: Image.Image, share: float) -> Image.Image:
+    """The middle, without `share` of the width and of the height."""
+    x, y = image.width * share / 2, image.height * share / 2
+    return image.crop((round(x), round(y), round(image.width - x), round(image.height - y)))
+
+
+def shrunk(image: Image.Image) -> Image.Image:
+    """A quarter of the width and of the height."""
+    size = (max(1, image.width // 4), max(1, image.height // 4))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG quality 20": jpeg,
+    "10% cut off": lambda image: cut(image, 0.10),
+    "25% cut off": lambda image: cut(image, 0.25),
+    "mirrored": ImageOps.mirror,
+    "30% brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "40% more contrast": lambda image: ImageEnhance.Contrast(image).enhance(1.4),
+    "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
+    "blurred, 2 pixels": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "shrunk to a quarter": shrunk,
+}
+
+
+def main() -> int:
+    """Measure, or only write the table; 1 when the recipe is worse than its limits."""
+    return report.main("image_recall", _parser(), measure, table)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--vae", help="a VAE, such as DIR/taef2; needed to measure")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Both questions for each recipe."""
+    random = np.random.default_rng(options.seed)
+    photos = sorted((PHOTOS / "imagenet-sample-256" / "img").iterdir())
+    asked = random.permutation(len(photos))[:QUERIES]
+    vae = VAE(options.vae, size=PHOTO_SIZE)
+    gallery = encoded(vae, "gallery", [opened(path) for path in photos])
+    edited = {
+        name: encoded(vae, name, [edit(opened(photos[at])) for at in asked])
+        for name, edit in EDITS.items()
+    }
+    pictures, classes = small_pictures(random)
+    small = encoded(VAE(options.vae, size=SMALL_SIZE), "small", pictures)
+    recipes = [
+        {
+            "recipe": name,
+            "dim": recipe.pool(gallery[:1]).shape[1],
+            "recall@1": recall(recipe, gallery, edited, asked),
+            "precision@10": precision(recipe.vectors(small, small), classes),
+        }
+        for name, recipe in RECIPES.items()
+    ]
+    best = recipes[-1]
+    return {
+        "question": "Do pooled VAE latents find edited copies, and pictures of the same class?",
+        "space": vae.space.name,
+        "photos": len(photos),
+        "queries": QUERIES,
+        "photo_size": PHOTO_SIZE,
+        "small": len(small),
+        "small_size": SMALL_SIZE,
+        "seed": options.seed,
+        "recipes": recipes,
+        "passed": best["recall@1"]["mean"] >= LEAST_RECALL
+        and best["precision@10"] >= LEAST_PRECISION,
+        **report.circumstances(),
+    }
+
+
+def encoded(vae: VAE, name: str, images: Sequence[Image.Image]) -> Latents:
+    """Latents of pictures, encoded once and kept."""
+    key = hashlib.sha256(vae.space.fingerprint.encode())
+    for image in images:
+        key.update(repr(image.size).encode() + image.tobytes())
+    path = LOCAL / f"{key.hexdigest()[:16]}.npy"
+    if not path.exists():
+        print(f"encoding {len(images)} pictures: {name}", file=sys.stderr)
+        LOCAL.mkdir(parents=True, exist_ok=True)
+        np.save(path, vae.encode(images), allow_pickle=False)
+    latents: Latents = np.load(path, allow_pickle=False)
+    return latents
+
+
+def opened(path: Path) -> Image.Image:
+    """A photo in RGB."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def small_pictures(random: np.random.Generator) -> tuple[list[Image.Image], NDArray[np.str_]]:
+    """As many CIFAR-10 test pictures of each class."""
+    chosen = []
+    with zipfile.ZipFile(PHOTOS / "cifar10-test" / "cifar10-test-jpg.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        for class_ in sorted({name.split("/")[1] for name in names}):
+            of_class = [name for name in names if name.split("/")[1] == class_]
+            for name in random.permutation(of_class)[:PER_CLASS]:
+                image = Image.open(io.BytesIO(archive.read(str(name)))).convert("RGB")
+                chosen.append((image, class_))
+    return [image for image, _ in chosen], np.array([class_ for _, class_ in chosen])
+
+
+def grid(latents: Latents) -> Vectors:
+    """Plain means over a 4x4 grid."""
+    n, channels, height, width = latents.shape
+    cells = latents.reshape(n, channels, 4, height // 4, 4, width // 4).mean((3, 5))
+    means: Vectors = cells.reshape(n, -1)
+    return means
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How vectors are made of latents.
+
+    Attributes:
+        pool: Latents to vectors.
+        centred: Whether the mean of the collection's vectors is subtracted from all.
+    """
+
+    pool: Callable[[Latents], Vectors]
+    centred: bool = False
+
+    def vectors(self, collection: Latents, latents: Latents) -> Vectors:
+        """Unit vectors of latents, as they are searched in a collection."""
+        centre = self.pool(collection).mean(axis=0) if self.centred else 0
+        return normalize(self.pool(latents) - centre)
+
+
+RECIPES = {
+    "4x4 grid": Recipe(grid),
+    "4x4 grid, centred": Recipe(grid, centred=True),
+    "search_vectors": Recipe(search_vectors.from_latents),
+    "search_vectors, centred": Recipe(search_vectors.from_latents, centred=True),
+}
+
+
+def recall(
+    recipe: Recipe, gallery: Latents, edited: dict[str, Latents], asked: NDArray[np.int64]
+) -> dict[str, float]:
+    """Share of the queries whose first hit is what they were made from: each edit's, the mean."""
+    known = recipe.vectors(gallery, gallery)
+    shares = {
+        name: float(((recipe.vectors(gallery, latents) @ known.T).argmax(axis=1) == asked).mean())
+        for name, latents in edited.items()
+    }
+    return {**shares, "mean": float(np.mean(list(shares.values())))}
+
+
+def precision(units: Vectors, classes: NDArray[np.str_]) -> float:
+    """Share of the first 10 neighbours that are of the query's class, the query left out."""
+    scores = units @ units.T
+    np.fill_diagonal(scores, -np.inf)
+    first = np.argsort(-scores, axis=1)[:, :FIRST]
+    return float((classes[first] == classes[:, np.newaxis]).mean())
+
+
+# -- reporting -----------------------------------------------------------------------------------
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    recipes = result["recipes"]
+    head = ["| |", *(f" {one['recipe']} |" for one in recipes)]
+    rows = [("numbers of a vector", [f"{one['dim']:,}" for one in recipes])]
+    rows += [
+        (f"recall@1: {edit}", [f"{one['recall@1'][edit]:.4f}" for one in recipes])
+        for edit in recipes[0]["recall@1"]
+    ]
+    rows.append(("precision@10", [f"{one['precision@10']:.4f}" for one in recipes]))
+    about = (
+        f"Space {result['space']}. {result['queries']} queries for each edit among "
+        f"{result['photos']:,} photos of {result['photo_size']} pixels; precision over "
+        f"{result['small']:,} CIFAR-10 pictures of {result['small_size']} pixels. Seed "
+        f"{result['seed']}. {report.measured_on(result)}"
+    )
+    lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
+    return "\n".join(["".join(head), "|---|" + "---:|" * len(recipes), *lines, "", about])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
