@@ -178,7 +178,7 @@ class Index(Reader):
         """Add documents, or replace those with the same id.
 
         When the call returns, its documents are on the disk and visible to every process. A call
-        of up to 16,384 chunks that takes less than 10 s is one commit: all of it or nothing. A
+        of up to 8,192 chunks that takes less than 10 s is one commit: all of it or nothing. A
         longer one commits as it goes. A document that is there already, exactly so, costs no
         encoding. Metadata come back as JSON does: tuples as lists, keys as strings, sorted.
 

@@ -31,7 +31,8 @@ from semsearch.types import Document, OnConflict, Reject
 from semsearch.writer import Writer, writing
 
 COMMIT_CHUNKS = 16_384
-"""A commit is made at the latest when this many chunks wait for one (25 MB at 384 dimensions)."""
+"""At most about this many chunks are encoded and not yet durable (25 MB at 384 dimensions): a
+commit begins at half of them, and while it is written the other half fills up."""
 
 COMMIT_SECONDS = 10.0
 """A commit is made after the first window that ends this long after the last one."""
@@ -302,7 +303,7 @@ class _Ingest:
         )
         if group.last and self._on_conflict != "error":
             pending = sum(len(draft.vectors) for draft in self._drafts)
-            if pending >= COMMIT_CHUNKS or time.monotonic() - self._committed > COMMIT_SECONDS:
+            if pending >= COMMIT_CHUNKS // 2 or time.monotonic() - self._committed > COMMIT_SECONDS:
                 self._start_commit()
 
     def _begin(self, prepared: Prepared) -> None:
