@@ -26,6 +26,11 @@ index_option = click.option(
     show_envvar=True,
     help="Folder of the index.",
 )
+where_option = click.option(
+    "--where",
+    metavar="FILTER",
+    help='Only documents whose metadata match, such as \'year >= 2020 and lang in ("en", "de")\'.',
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 device_option = click.option(
     "--device", metavar="DEVICE", help="Where the encoder runs: cpu, cuda, ...  [default: the best]"

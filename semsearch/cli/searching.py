@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import click
 
@@ -20,12 +20,14 @@ from semsearch.cli.options import (
     json_option,
     open_index,
     runtime_option,
+    where_option,
 )
 from semsearch.cli.progress import hint
 from semsearch.cli.queries import Format, answer
 
 if TYPE_CHECKING:
     from semsearch.blend import Blend
+    from semsearch.encoders.reranker import Reranker
     from semsearch.index import Index
     from semsearch.types import Hit, Mode
 
@@ -51,11 +53,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     help="How many hits.",
 )
 @index_option
-@click.option(
-    "--where",
-    metavar="FILTER",
-    help='Only documents whose metadata match, such as \'year >= 2020 and lang in ("en", "de")\'.',
-)
+@where_option
 @click.option(
     "--mode",
     type=click.Choice(["hybrid", "dense", "keyword"]),
@@ -136,9 +134,15 @@ def search(
     --minus, --like and --unlike the query is a point: the sum of all that is given, each counted
     by its direction, which is left out of the answer itself; then QUERY may be left out.
     """
-    words = _words(query, plus, minus, like, unlike)
+    terms = [
+        *(_Term("+", like=False, name=text) for text in (() if query is None else (query,))),
+        *(_Term("+", like=False, name=text) for text in plus),
+        *(_Term("-", like=False, name=text) for text in minus),
+        *(_Term("+", like=True, name=id_) for id_ in like),
+        *(_Term("-", like=True, name=id_) for id_ in unlike),
+    ]
     if file is not None:
-        _check_run(words, format_, tag, as_json=as_json)
+        _check_run(terms, format_, tag, as_json=as_json)
         if offset or min_score is not None or diversity or rerank:
             raise click.UsageError("--queries takes only --mode, --where and -k.")
         from semsearch.sources.beir import read_queries
@@ -147,14 +151,13 @@ def search(
         with open_index(path, device=device, runtime=runtime) as index:
             answer(index, queries, k, format_ or "jsonl", tag, mode=mode or "hybrid", where=where)
         return
-    if words is None:
+    if not terms:
         raise click.UsageError("Give a QUERY, or a file of them with --queries.")
     if format_ is not None:
         raise click.UsageError("--format is for --queries; for one QUERY there is --json.")
-    from semsearch.encoders.reranker import Reranker
-
     blended = bool(plus or minus or like or unlike)
-    asked = _blend(query, plus, minus, like, unlike) if blended else words
+    words = _words(terms)
+    asked = _blend(terms) if blended else words
     how = {
         "mode": mode or ("dense" if blended else "hybrid"),
         "where": where,
@@ -162,7 +165,7 @@ def search(
         "offset": offset,
         "min_score": min_score,
         "diversity": diversity,
-        "rerank": Reranker(rerank, device=device) if rerank else None,
+        "rerank": _reranker(rerank, device) if rerank else None,
     }
     with open_index(path, device=device, runtime=runtime) as index:
         _answer_one(index, asked, words, k, how, as_json=as_json)
@@ -190,7 +193,7 @@ def search(
     help="Hits at each.",
 )
 @index_option
-@click.option("--where", metavar="FILTER", help="Only documents whose metadata match.")
+@where_option
 @device_option
 @runtime_option
 @json_option
@@ -228,44 +231,44 @@ def between(
             click.echo(head + display.shortened(title, display.width() - len(head)))
 
 
-def _words(
-    query: str | None,
-    plus: Sequence[str],
-    minus: Sequence[str],
-    like: Sequence[str],
-    unlike: Sequence[str],
-) -> str | None:
-    """What is asked, in one line: king - man + woman + like soup.md; None for nothing."""
-    terms = [
-        *(f"+ {text}" for text in ([query] if query is not None else [])),
-        *(f"+ {text}" for text in plus),
-        *(f"- {text}" for text in minus),
-        *(f"+ like {id_}" for id_ in like),
-        *(f"- like {id_}" for id_ in unlike),
-    ]
-    return " ".join(terms).removeprefix("+ ") if terms else None
+class _Term(NamedTuple):
+    """A part of the point that is asked for.
+
+    Attributes:
+        sign: "+" for towards, "-" for away from.
+        like: Whether the name is a document's id, and not a text.
+    """
+
+    sign: Literal["+", "-"]
+    like: bool
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.sign} like {self.name}" if self.like else f"{self.sign} {self.name}"
 
 
-def _blend(
-    query: str | None,
-    plus: Sequence[str],
-    minus: Sequence[str],
-    like: Sequence[str],
-    unlike: Sequence[str],
-) -> Blend:
+def _words(terms: Sequence[_Term]) -> str:
+    """What is asked, in one line: king - man + woman + like soup.md."""
+    return " ".join(map(str, terms)).removeprefix("+ ")
+
+
+def _blend(terms: Sequence[_Term]) -> Blend:
     """The point that is asked for."""
     from semsearch import blend
 
-    terms = [blend.text(text) for text in ([query] if query is not None else [])]
-    terms += [blend.text(text) for text in plus]
-    terms += [-blend.text(text) for text in minus]
-    terms += [blend.like(id_) for id_ in like]
-    terms += [-blend.like(id_) for id_ in unlike]
-    return reduce(add, terms)
+    points = [blend.like(term.name) if term.like else blend.text(term.name) for term in terms]
+    signed = zip(terms, points, strict=True)
+    return reduce(add, (point if term.sign == "+" else -point for term, point in signed))
 
 
-def _check_run(words: str | None, format_: Format | None, tag: str, *, as_json: bool) -> None:
-    if words is not None:
+def _reranker(name: str, device: str | None) -> Reranker:
+    from semsearch.encoders.reranker import Reranker
+
+    return Reranker(name, device=device)
+
+
+def _check_run(terms: Sequence[_Term], format_: Format | None, tag: str, *, as_json: bool) -> None:
+    if terms:
         raise click.UsageError("Give either a QUERY or --queries, not both.")
     if as_json and format_ == "trec":
         raise click.UsageError("--json and --format trec: choose one.")
