@@ -6,28 +6,29 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from numpy.typing import ArrayLike
 
-from semsearch import encoders, ingest, maintenance
+from semsearch import encoders
 from semsearch.arguments import DocumentLike, documents_of, ids_of, integer, matrix_of
-from semsearch.chunking import MIN_TOKENS
-from semsearch.embedding import Embedder
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
-from semsearch.ingest import IngestReport, Progress
 from semsearch.latents import normalize
-from semsearch.maintenance import RepairReport, VerifyReport
 from semsearch.reader import PinnedReader, Reader
 from semsearch.snapshot import Snapshot
-from semsearch.sources import Sources
 from semsearch.store import Store
 from semsearch.types import LatentSpace, OnConflict, Reject
 from semsearch.vectors import INDEX_KINDS
-from semsearch.writer import writing
+
+if TYPE_CHECKING:
+    from semsearch.embedding import Embedder
+    from semsearch.ingest import IngestReport, Progress
+    from semsearch.maintenance import RepairReport, VerifyReport
+    from semsearch.sources import Sources
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
@@ -103,9 +104,6 @@ class Index(Reader):
             )
         super().__init__(store.path, store.space, encoder, missing)
         self._store = store
-        self._embedder = (
-            Embedder(encoder, store.settings.get("chunk_tokens")) if encoder is not None else None
-        )
 
     # -- what it is --------------------------------------------------------------------------
 
@@ -167,6 +165,15 @@ class Index(Reader):
             yield snapshot
 
     # -- writing -----------------------------------------------------------------------------
+    # What writes is imported by the calls that write: a process that only asks starts sooner.
+
+    @cached_property
+    def _embedder(self) -> Embedder | None:
+        from semsearch.embedding import Embedder
+
+        if self._encoder is None:
+            return None
+        return Embedder(self._encoder, self._store.settings.get("chunk_tokens"))
 
     def add(
         self,
@@ -196,6 +203,8 @@ class Index(Reader):
                 says which.
             IndexLocked: Another process is writing.
         """
+        from semsearch import ingest
+
         if on_conflict not in ("replace", "skip", "error"):
             raise InvalidArgument(f"on_conflict: {on_conflict!r} is not replace, skip or error")
         rows = None if vectors is None else matrix_of(vectors, self.space.dim)
@@ -238,6 +247,8 @@ class Index(Reader):
                 and holds nothing.
             IndexLocked: Another process is writing.
         """
+        from semsearch.sources import Sources
+
         planned = Sources(
             sources, id_field=id_field, text_field=text_field, missing_ok=prune and force
         )
@@ -252,6 +263,8 @@ class Index(Reader):
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Like `ingest`, of sources that were already looked at."""
+        from semsearch import ingest
+
         _ = self.encoder
         return ingest.ingest_sources(
             self._store, self._embedder, sources, prune=prune, force=force, report=progress
@@ -264,6 +277,8 @@ class Index(Reader):
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Delete documents in one commit; gives how many of the ids there were."""
+        from semsearch.writer import writing
+
         with writing(self._store) as writer:
             return writer.delete(ids_of(ids))
 
@@ -280,6 +295,8 @@ class Index(Reader):
             InvalidArgument: No such kind.
             IndexLocked: Another process is writing.
         """
+        from semsearch.writer import writing
+
         if kind is not None and kind not in INDEX_KINDS:
             expected = " or ".join(map(repr, INDEX_KINDS))
             raise InvalidArgument(f"kind: expected {expected}, got {kind!r}")
@@ -288,6 +305,8 @@ class Index(Reader):
 
     def verify(self) -> VerifyReport:
         """Check all files and all texts against their checksums and against each other."""
+        from semsearch import maintenance
+
         return maintenance.verify(self._store)
 
     def repair(self) -> RepairReport:
@@ -296,6 +315,8 @@ class Index(Reader):
         Raises:
             IndexLocked: Another process is writing.
         """
+        from semsearch import maintenance
+
         return maintenance.repair(self._store, self._embedder)
 
     def close(self) -> None:
@@ -347,6 +368,8 @@ def create(
         if encoder is not None or chunk_tokens is not None:
             raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
         return Index(Store.create(_folder(path), _vector_space(dim), {"encoder": None}), None)
+    from semsearch.chunking import MIN_TOKENS
+
     made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device, runtime)
     least = MIN_TOKENS + made.count_tokens([""])[0]
     if chunk_tokens is not None:

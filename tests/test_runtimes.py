@@ -139,15 +139,24 @@ def test_bfloat16_is_used_where_the_processor_has_it(native: list[str], first: s
     assert (tried[0], tried[-1]) == (first, "f32")
 
 
-def test_a_model_that_loses_in_bfloat16_runs_in_single_precision(
-    folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cosines", "precision"),
+    [([1.0], "bf16"), ([0.99, 1.0], "bf16"), ([0.99, 0.99, 1.0], "f32")],
+)
+def test_a_form_that_loses_gives_way_to_the_traced_one_and_then_to_single_precision(
+    folder: Path,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cosines: list[float],
+    precision: str,
 ) -> None:
     monkeypatch.setattr(openvino, "precisions", lambda _: ["bf16", "f32"])
-    cosines = iter([0.99, 1.0])
-    monkeypatch.setattr(conversion, "least_cosine", lambda *_: next(cosines))
+    measured = iter(cosines)
+    monkeypatch.setattr(conversion, "least_cosine", lambda *_: next(measured))
     encoder = TextEncoder(str(folder), runtime="openvino")
     encoder.encode_documents(["a"])
-    assert repr(encoder).endswith("runs on openvino f32)")
+    assert repr(encoder).endswith(f"runs on openvino {precision})")
+    assert next(measured, None) is None
 
 
 def test_a_prompt_that_is_read_but_not_pooled_is_left_to_sentence_transformers(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semsearch.encoders.base import NotConvertible
 from semsearch.encoders.model_folder import ModelFolder, Source, quiet
-from semsearch.encoders.openvino import OpenVinoRuntime
+from semsearch.encoders.openvino import OpenVinoRuntime, absent
 from semsearch.encoders.reference import (
     LEAST_COSINE,
     SAMPLES,
@@ -63,8 +64,10 @@ def convert(
 
 
 def _traced(model: SentenceTransformer, folder: ModelFolder) -> ov.Model:
-    import openvino as ov
     import torch
+
+    with absent("openvino_telemetry"):
+        from openvino.tools.ovc import convert_model
 
     class Vectors(torch.nn.Module):  # type: ignore[misc] # torch is Any here
         def __init__(self) -> None:
@@ -79,7 +82,35 @@ def _traced(model: SentenceTransformer, folder: ModelFolder) -> ov.Model:
     ids = torch.full((2, min(7, folder.max_tokens)), pad_id(model))
     example = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with quiet(), torch.inference_mode():
-        return ov.convert_model(Vectors().eval(), example_input=example)
+        return convert_model(Vectors().eval(), example_input=example)
+
+
+def _with_row_masks(graph: ov.Model) -> ov.Model:
+    """The same model, attention written out, its mask one number for each token of a text.
+
+    A traced model masks every pair of tokens; that the padding alone is masked, OpenVINO cannot
+    know. It runs this form 5 to 10% faster. A model that masks more than padding is not the same
+    any more: the samples tell, and the traced form is taken.
+    """
+    from openvino import opset13 as op
+
+    graph = graph.clone()
+    mask = op.convert(graph.input("attention_mask"), "f32")
+    hidden = op.multiply(op.subtract(mask, np.float32(1)), np.float32(1e4))  # 0, or very unlikely
+    row = op.unsqueeze(hidden, np.array([1, 2]))
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() == "ScaledDotProductAttention":
+            query, key, value = (node.input_value(n) for n in range(3))
+            width = key.get_partial_shape()[-1]
+            if width.is_dynamic:
+                continue
+            scale = np.float32(width.get_length() ** -0.5)
+            scores = op.multiply(op.matmul(query, key, False, True), scale)
+            shares = op.softmax(op.add(scores, row), -1)
+            mixed = op.matmul(shares, value, False, False)
+            node.output(0).replace(mixed.output(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
 
 
 def _proven(
@@ -96,10 +127,11 @@ def _proven(
         )
     tokenizing, pad = Tokenizing(folder), pad_id(model)
     rows = [tokenizing.cut(text) for text in SAMPLES]
+    forms = [_with_row_masks(graph), graph]
     least = {}
-    for precision in precisions:
+    for precision, form in product(precisions, forms):
         properties = {"INFERENCE_PRECISION_HINT": precision}
-        blob = core.compile_model(graph, "CPU", properties).export_model().getvalue()
+        blob = core.compile_model(form, "CPU", properties).export_model().getvalue()
         runtime = OpenVinoRuntime(core, np.frombuffer(blob, np.uint8), precision, pad, folder)
         least[precision] = least_cosine(runtime.encode(rows), expected)
         if least[precision] >= LEAST_COSINE:

@@ -28,7 +28,7 @@ from semsearch.errors import BackendError, DependencyMissing
 if TYPE_CHECKING:
     import openvino as ov
 
-CONVERSION = 1
+CONVERSION = 2
 """Number of the way models are converted; another number is another entry of the cache."""
 
 _COMPILED, _FACTS = "model.blob", "model.json"
@@ -149,7 +149,7 @@ def load(source: Source, folder: ModelFolder, fingerprint: str) -> OpenVinoRunti
 
 def _core() -> ov.Core:
     try:
-        with _no_telemetry():
+        with absent("openvino_telemetry", "openvino.tools.ovc"):
             import openvino as ov
     except ImportError as error:
         raise DependencyMissing(
@@ -159,17 +159,19 @@ def _core() -> ov.Core:
 
 
 @contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """OpenVINO's converter reports its use over the network, unless that package is absent."""
-    package = "openvino_telemetry"
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment] # an import of it raises ImportError
+def absent(*packages: str) -> Iterator[None]:
+    """Keep packages from being imported, those that are not yet.
+
+    OpenVINO does without both it names: its converter is a sixth of a search's start and
+    is imported by who converts; the telemetry would report its use over the network.
+    """
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type] # an import raises ImportError
     try:
         yield
     finally:
-        del sys.modules[package]
+        for package in hidden:
+            del sys.modules[package]
 
 
 def precisions(core: ov.Core) -> list[str]:

@@ -98,7 +98,8 @@ def read_segment(path: Path) -> Segment:
         if not batch.schema.equals(_schema(dim, header)):
             raise IndexCorrupt(f"{path}: not the columns of a segment")
         keys = batch.column("id").to_numpy(zero_copy_only=True)
-        vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
+        # `values` is all there is, `flatten` would heed slices, and import Arrow's compute library
+        vectors = batch.column("vector").values.to_numpy(zero_copy_only=True)
         return Segment(header, keys, vectors.reshape(len(keys), dim))
 
 
