@@ -18,7 +18,7 @@ from semsearch.arguments import DocumentLike, documents_of, ids_of, integer, mat
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
 from semsearch.latents import normalize
-from semsearch.reader import PinnedReader, Reader
+from semsearch.reader import PinnedReader, Reader, Where
 from semsearch.snapshot import Snapshot
 from semsearch.store import Store
 from semsearch.types import LatentSpace, OnConflict, Reject
@@ -275,12 +275,24 @@ class Index(Reader):
         with self._store.read() as snapshot:
             return snapshot.catalog.rejects()
 
-    def delete(self, ids: str | Iterable[str]) -> int:
-        """Delete documents in one commit; gives how many of the ids there were."""
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete documents in one commit; gives how many there were.
+
+        Args:
+            ids: One id or several; those that are not in the index are passed over.
+            where: In place of ids: all documents that match, as in `search`; `{}` matches every
+                one.
+
+        Raises:
+            InvalidArgument: Both or neither is given, or the filter cannot be read.
+            IndexLocked: Another process is writing.
+        """
         from semsearch.writer import writing
 
-        with writing(self._store) as writer:
-            return writer.delete(ids_of(ids))
+        if (ids is None) == (where is None):
+            raise InvalidArgument("delete: expected ids, or where=..., and not both")
+        with writing(self._store) as writer:  # under the lock, what matches stays so
+            return writer.delete(self.ids(where) if ids is None else ids_of(ids))
 
     # -- keeping -----------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, get_args, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from semsearch.arguments import ids_of, integer, is_vector, matrix_of, number
 from semsearch.blend import Blend, Like, Part, Text, Vector
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, SemsearchError
-from semsearch.filters import Filter, parse
+from semsearch.filters import And, Filter, parse
 from semsearch.latents import combine, normalize, slerp
 from semsearch.search import Queries, Rerank, Scope, Wanted, Without, search
 from semsearch.snapshot import Snapshot
@@ -110,6 +110,19 @@ class Reader:
             found = snapshot.get(wanted)
         return found.get(ids) if isinstance(ids, str) else [found.get(id_) for id_ in wanted]
 
+    def ids(self, where: Where | None = None) -> list[str]:
+        """Ids of the documents that match a filter, in the order they were added.
+
+        Args:
+            where: As in `search`; None for all.
+
+        Raises:
+            InvalidArgument: The filter cannot be read.
+        """
+        only = And(()) if where is None else parse(where)
+        with self._read() as snapshot:
+            return snapshot.catalog.matching_ids(only)
+
     def __contains__(self, id_: object) -> bool:
         """Whether there is a document with this id."""
         if not isinstance(id_, str):
@@ -150,6 +163,7 @@ class Reader:
         query: str | Blend | Sequence[float] | NDArray[np.floating[Any]],
         k: SupportsIndex = ...,
         *,
+        vectors: ArrayLike | None = ...,
         mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
@@ -167,6 +181,7 @@ class Reader:
         | Sequence[NDArray[np.floating[Any]]],
         k: SupportsIndex = ...,
         *,
+        vectors: ArrayLike | None = ...,
         mode: Mode = ...,
         where: Where | None = ...,
         group: bool = ...,
@@ -180,6 +195,7 @@ class Reader:
         query: Any,
         k: SupportsIndex = 10,
         *,
+        vectors: ArrayLike | None = None,
         mode: Mode = "dense",
         where: Where | None = None,
         group: bool = False,
@@ -196,6 +212,8 @@ class Reader:
                 semsearch.text("woman")`, `semsearch.like("a.md")`), whose own parts are left out
                 of the answer; or a list of such, which is answered with a list of answers.
             k: How many hits, at least 1. Fewer come back only when fewer match.
+            vectors: Of a text, its `(dim,)` vector in place of the encoder's, for an index of given
+                vectors; of a list of texts `(n, dim)`. Any length but zero.
             mode: "dense" finds by meaning: the passages with the highest cosine similarity.
                 "keyword" finds by words, with BM25: only passages that hold a word of the query.
                 "hybrid" finds by both, and ranks by a score of both. The last two need texts;
@@ -234,7 +252,8 @@ class Reader:
             diversity=number("diversity", diversity, least=0, most=1),
             rerank=rerank,
         )
-        asked = self._asked(queries, mode, rerank)
+        given = [vectors] if single and vectors is not None else vectors
+        asked = self._asked(queries, mode, rerank, given)
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
             answers = search(_scope(snapshot, only), asked, wanted, mode=mode)
@@ -272,8 +291,10 @@ class Reader:
             asked = Queries(vectors=normalize(points))
             return search(_scope(snapshot, only), asked, wanted, mode="dense")
 
-    def _asked(self, queries: list[Any], mode: Mode, rerank: Rerank | None) -> Queries:
-        """The queries with what the mode needs of them."""
+    def _asked(
+        self, queries: list[Any], mode: Mode, rerank: Rerank | None, given: Any = None
+    ) -> Queries:
+        """The queries with what the mode needs of them; `given` in place of encoded texts."""
         if mode not in get_args(Mode):
             raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
         kinds = {_kind(query) for query in queries}
@@ -283,11 +304,15 @@ class Reader:
         if not kinds <= {"texts"} and (mode != "dense" or rerank is not None):
             reader = "rerank reads" if mode == "dense" else f"mode {mode!r} finds"
             raise InvalidArgument(f"{reader} words: give texts, not {kinds.pop()}")
+        if given is not None and (not kinds <= {"texts"} or mode == "keyword"):
+            raise InvalidArgument("vectors: those of texts, for mode 'dense' or 'hybrid'")
         match kinds.pop() if kinds else "texts":
             case "texts":
                 if not all(map(str.strip, queries)):
                     raise InvalidArgument("the query is empty")
-                return Queries(queries, None if mode == "keyword" else self._encoded(queries))
+                if mode == "keyword":
+                    return Queries(queries)
+                return Queries(queries, self._encoded(queries, given))
             case "blends":
                 return self._blended(queries)
             case _:
@@ -299,9 +324,14 @@ class Reader:
         point: NDArray[np.float32] = normalize(np.array(vectors))[0]
         return point
 
-    def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
+    def _encoded(self, texts: list[str], given: Any = None) -> NDArray[np.float32]:
         if not texts:
             return np.empty((0, self.space.dim), np.float32)
+        if given is not None:
+            rows = matrix_of(given, self.space.dim)
+            if len(rows) != len(texts):
+                raise InvalidArgument(f"vectors: {len(rows)} of them for {len(texts)} texts")
+            return normalize(rows)
         return normalize(self.encoder.encode_queries(texts))
 
     def _blended(self, blends: list[Blend]) -> Queries:

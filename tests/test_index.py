@@ -556,6 +556,32 @@ def test_deleting(index: Index) -> None:
     assert index.verify().ok
 
 
+def test_ids_of_what_matches_and_deleting_it(index: Index) -> None:
+    documents = [{"id": f"{n}", "metadata": {"odd": n % 2, "n": n}} for n in range(DIM)]
+    index.add(documents, np.eye(DIM))
+    assert index.ids() == [f"{n}" for n in range(DIM)]
+    assert index.ids({"odd": 1}) == ["1", "3", "5", "7"]
+    assert index.ids("n > 99") == []
+    with index.snapshot() as before:
+        assert index.delete(where="odd = 1 and n < 6") == 3
+        assert before.ids({"odd": 1}) == ["1", "3", "5", "7"]
+    assert index.ids({"odd": 1}) == ["7"]
+    assert index.delete(where="n > 99") == 0
+    assert index.delete(where={}) == 5
+    assert index.ids() == [] == index.search(axis(0))
+    assert index.verify().ok
+
+
+@pytest.mark.parametrize("arguments", [{}, {"ids": "1", "where": {}}])
+def test_deleting_wants_ids_or_a_filter(index: Index, arguments: dict[str, Any]) -> None:
+    index.add([{"id": "1"}], [axis(1)])
+    with pytest.raises(InvalidArgument, match="expected ids, or where="):
+        index.delete(**arguments)
+    with pytest.raises(InvalidArgument, match="where: expected a dict or an expression"):
+        index.delete(where=3)  # type: ignore[arg-type]
+    assert len(index) == 1
+
+
 # --- search -------------------------------------------------------------------------------------
 
 

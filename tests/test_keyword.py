@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from encoders import WordEncoder
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import semsearch
-from semsearch import Index, InvalidArgument, UnsupportedFormat
+from semsearch import Hit, Index, InvalidArgument, UnsupportedFormat
 from semsearch.search import KEYWORD_WEIGHT
 from semsearch.storage import schema
 from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
@@ -270,3 +271,39 @@ def test_the_text_is_not_stored_twice(index: Index) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     assert "keywords_data" in tables
     assert "keywords_content" not in tables
+
+
+def ranked(hits: list[Hit]) -> list[Any]:
+    return [(hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in hits]
+
+
+def test_given_vectors_of_texts_stand_for_the_encoder_s(index: Index, folder: Path) -> None:
+    texts = ["warm pump", "a cat"]
+    points = 3 * index.encoder.encode_queries(texts)
+    stored = index.encoder.encode_documents(list(TEXTS.values()))
+    with semsearch.create(folder / "given", dim=index.space.dim) as given:
+        given.add([{"id": id_, "text": text} for id_, text in TEXTS.items()], stored)
+        for mode in get_args(Mode):
+            if mode != "keyword":
+                expected = [ranked(hits) for hits in index.search(texts, mode=mode)]
+                many = given.search(texts, mode=mode, vectors=points)
+                one = given.search(texts[1], mode=mode, vectors=points[1].tolist())
+                assert [[(hit.id, hit.score) for hit in hits] for hits in many] == expected
+                assert [(hit.id, hit.score) for hit in one] == expected[1]
+        assert given.search([], vectors=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "mode", "vectors", "message"),
+    [
+        ("cat", "keyword", [1.0] * 16, "for mode 'dense' or 'hybrid'"),
+        ([1.0] * 16, "dense", [1.0] * 16, "vectors: those of texts"),
+        ("cat", "hybrid", [1.0] * 3, r"expected shape \(n, 16\)"),
+        (["cat", "owl"], "dense", [[1.0] * 16], "1 of them for 2 texts"),
+    ],
+)
+def test_given_vectors_that_do_not_fit(
+    index: Index, query: Any, mode: Mode, vectors: Any, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        index.search(query, mode=mode, vectors=vectors)

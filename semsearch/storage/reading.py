@@ -193,6 +193,12 @@ class ReadTransaction:
         )
         return list(self._connection.execute(statement).scalars())
 
+    def matching_ids(self, where: Filter) -> list[str]:
+        """Ids of all documents that match a filter, in the order they were added."""
+        table = schema.documents
+        statement = select(table.c.id).where(condition(where)).order_by(table.c.key)
+        return list(self._connection.execute(statement).scalars())
+
     def counted(self) -> tuple[int, int]:
         """Documents and chunks, counted anew (verify holds the state row against it)."""
         return self._count(schema.documents), self._count(schema.chunks)
