@@ -17,7 +17,7 @@
 PYTHON   ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
               $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
               && { echo $$python; break; }; done)
-EXTRAS   ?= cpu,minilm,images,pdf,dev
+EXTRAS   ?= cpu,minilm,images,pdf,langchain,llama-index,haystack,dev
 TORCH    ?= torch<2.14
 PIP_ARGS ?=
 
