@@ -382,6 +382,7 @@ def test_without_ir_measures_the_extra_is_named(
 @pytest.mark.slow
 @pytest.mark.datasets
 @pytest.mark.model
+@pytest.mark.filterwarnings("ignore::semsearch.encoders.base.TruncationWarning")  # CISI
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not DATASETS.is_dir(), reason="needs ../shared/datasets")
 @pytest.mark.parametrize(
