@@ -1,4 +1,4 @@
-"""How good retrieval is, against judgements (ir-measures: here and nowhere else)."""
+"""How good retrieval is, by judgements (ir-measures: here alone) and beside an exact search."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, SupportsIndex, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semsearch.arguments import integer
 from semsearch.errors import DependencyMissing, InvalidArgument
 from semsearch.reader import Reader
 from semsearch.types import Document, Mode
+
+_BATCH = 4096  # documents whose vectors are read at a time
+_ROUNDING = 1e-5  # of a cosine, summed in another order
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -44,6 +48,25 @@ class Quality:
     precision_at_1: float
     median_ms: float
     p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How much of what is nearest an index finds: 1 for one that is searched exactly.
+
+    Documents count, as in `Quality`. One that is as near as the last of the nearest is right.
+
+    Attributes:
+        k: How many nearest documents were looked for.
+        mean: Share of the true ones that were found, over all queries.
+        least: The same, of the query with the fewest.
+        median_ms: Milliseconds that a search took, the query's encoding left out.
+    """
+
+    k: int
+    mean: float
+    least: float
+    median_ms: float
 
 
 class _Answer(NamedTuple):
@@ -172,3 +195,58 @@ def _quality(
         median_ms=float(median),
         p95_ms=float(p95),
     )
+
+
+def recall(index: Reader, texts: Sequence[str], *, k: SupportsIndex = 10) -> Recall:
+    """Measure how much of an exact search over all its vectors an index finds.
+
+    Reads every vector once; it takes memory for the ids of the documents.
+
+    Args:
+        index: The index; a snapshot of it, if others write meanwhile.
+        texts: Queries.
+        k: How many nearest documents to look for, at least 1.
+
+    Raises:
+        InvalidArgument: There are no queries, or nothing is in the index.
+    """
+    k = integer("k", k, least=1)
+    if not texts or not len(index):
+        raise InvalidArgument("recall: expected queries, and an index with documents")
+    points = index.encoder.encode_queries(list(texts))
+    index.search(points[0], k, group=True)  # it maps the files
+    shares, seconds = [], []
+    for point, least in zip(points, _kth_best(index, points, k), strict=True):
+        began = time.perf_counter()
+        hits = index.search(point, k, group=True)
+        seconds.append(time.perf_counter() - began)
+        found = _cosines(index, [hit.id for hit in hits], point[None])
+        shares.append((found >= least - _ROUNDING).sum() / min(k, len(index)))
+    return Recall(
+        k=k,
+        mean=float(np.mean(shares)),
+        least=float(min(shares)),
+        median_ms=float(1000 * np.median(seconds)),
+    )
+
+
+def _kth_best(index: Reader, points: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """`(n,)`: the cosine of each point to its `k`-th nearest document, or to the last."""
+    ids = [document.id for document in index]
+    best = np.empty((len(points), 0), np.float32)
+    for at in range(0, len(ids), _BATCH):
+        best = np.hstack([best, _cosines(index, ids[at : at + _BATCH], points)])
+        best = -np.sort(-best, axis=1)[:, :k]
+    last: NDArray[np.float32] = best[:, -1]
+    return last
+
+
+def _cosines(index: Reader, ids: list[str], points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`(points, ids)`: of the best passage of each document."""
+    if not ids:
+        return np.empty((len(points), 0), np.float32)
+    found = index.vectors(ids)
+    rows = [found[id_] for id_ in ids]
+    starts = np.cumsum([0, *map(len, rows[:-1])])
+    best: NDArray[np.float32] = np.maximum.reduceat(points @ np.vstack(rows).T, starts, axis=1)
+    return best

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,7 +19,7 @@ from encoders import WordEncoder
 import semsearch
 from semsearch import DependencyMissing, Index, IngestError, InvalidArgument
 from semsearch.cli import display, main
-from semsearch.evaluate import MODES, Quality, evaluate
+from semsearch.evaluate import MODES, Quality, Recall, evaluate, recall
 from semsearch.sources.beir import read_collection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -169,6 +171,57 @@ def test_what_cannot_be_evaluated(
         evaluate(index, QUERIES, qrels, **arguments)
 
 
+# --- recall of the index ------------------------------------------------------------------------
+
+
+def test_an_exact_index_finds_all_that_is_nearest(index: Index) -> None:
+    found = recall(index, list(QUERIES.values()), k=5)
+    assert (found.k, found.mean, found.least) == (5, 1, 1)
+    assert found.median_ms > 0
+
+
+def test_what_a_search_misses_counts_by_its_true_cosine(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = index.search
+    # Of the two nearest to fig it finds the second, and in place of the first the farthest.
+    monkeypatch.setattr(
+        index,
+        "search",
+        lambda query, k, **options: (
+            [*(search(query, k, **options)[1:]), search(query, 26, **options)[-1]]
+            if query @ index.encoder.encode_queries(["fig"])[0] > 0.99
+            else search(query, k, **options)
+        ),
+    )
+    found = recall(index, ["fig", "lime"], k=2)
+    assert (found.mean, found.least) == (0.75, 0.5)
+
+
+def test_documents_that_are_as_near_as_the_last_are_right(index: Index) -> None:
+    # The twenty fillers tie for "nut"; which of them come first is not a question of recall.
+    assert recall(index, ["nut"], k=10).mean == 1
+
+
+def test_recall_counts_documents_not_passages(tmp_path: Path) -> None:
+    with semsearch.create(tmp_path / "i", encoder=WordEncoder(), chunk_tokens=34) as index:
+        index.add({"id": "long", "text": "fig " * 400})
+        index.add({"id": "short", "text": "fig plum"})
+        index.add({"id": "other", "text": "kiwi"})
+        assert recall(index, ["fig"], k=2) == Recall(2, 1, 1, ANY)
+        assert recall(index, ["fig"], k=50).mean == 1
+
+
+def test_recall_needs_queries_and_documents(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="expected queries, and an index with documents"):
+        recall(index, [])
+    with (
+        semsearch.create(tmp_path / "i", encoder=WordEncoder()) as empty,
+        pytest.raises(InvalidArgument, match="expected queries, and an index with documents"),
+    ):
+        recall(empty, ["fig"])
+
+
 # --- collections --------------------------------------------------------------------------------
 
 
@@ -314,6 +367,19 @@ def test_the_table_and_an_index_that_is_there(kept: dict[str, Any]) -> None:
         name, *written = line.split()
         expected = list(measured[mode].values())[1:6]
         assert (name, written[:5]) == (mode, [f"{one:.3f}" for one in expected])
+
+
+@pytest.mark.model
+def test_recall_is_told_when_asked_for(kept: dict[str, Any]) -> None:
+    arguments = (DATA, "--index", kept["path"], "--mode", "dense", "--recall")
+    last = run(*arguments).stdout.splitlines()[-1]
+    assert re.fullmatch(
+        r"1\.000 of the 10 nearest found, 1\.000 by the worst query, in \d+\.\d ms without "
+        r"encoding \(exact\)",
+        last,
+    )
+    told = json.loads(run(*arguments, "--json").stdout)["recall"]
+    assert told == {"k": 10, "mean": 1, "least": 1, "median_ms": ANY, "kinds": "exact"}
 
 
 @pytest.mark.model

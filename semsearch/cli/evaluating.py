@@ -68,6 +68,12 @@ _TIMES = 6  # columns from here on: less is better
     metavar="NAME",
     help="Model that makes the vectors: a folder or a name.  [default: all-MiniLM-L6-v2]",
 )
+@click.option(
+    "--recall",
+    "with_recall",
+    is_flag=True,
+    help="Tell also how much of an exact search the index finds.",
+)
 @device_option
 @runtime_option
 @json_option
@@ -78,6 +84,7 @@ def evaluate(
     split: str | None,
     path: Path | None,
     encoder: str | None,
+    with_recall: bool,
     device: str | None,
     runtime: str,
     as_json: bool,
@@ -106,12 +113,19 @@ def evaluate(
         missing = _missing(index, sources, collection)
         rows = _measured(index, collection, asked)
         told = _circumstances(index, folder, collection, missing)
+        found = _recall(index, collection) if with_recall else None
     if as_json:
-        display.echo_json({**told, "modes": [asdict(row) for row in rows]})
+        also = {"recall": found} if found else {}
+        display.echo_json({**told, "modes": [asdict(row) for row in rows], **also})
         return
     click.echo(_heading(told) + "\n")
     for line in _table(rows):
         click.echo(line)
+    if found:
+        click.echo(
+            f"\n{found['mean']:.3f} of the {found['k']} nearest found, {found['least']:.3f} by the "
+            f"worst query, in {found['median_ms']:.1f} ms without encoding ({found['kinds']})"
+        )
 
 
 @contextmanager
@@ -165,6 +179,16 @@ def _measured(index: Index, collection: Collection, modes: Sequence[Mode]) -> li
         return evaluate.evaluate(
             index, collection.queries, collection.qrels, modes=modes, k=_K, progress=bar.update
         )
+
+
+def _recall(index: Index, collection: Collection) -> dict[str, Any]:
+    """How much of an exact search is found, and of what kinds the segments are."""
+    from semsearch import evaluate
+
+    kinds = ", ".join(sorted({segment.kind for segment in index.info().segments}))
+    with index.snapshot() as reader:
+        found = evaluate.recall(reader, list(collection.queries.values()))
+    return {**asdict(found), "kinds": kinds}
 
 
 def _circumstances(
