@@ -81,6 +81,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/embedding.py
 	@$(BIN)/python benchmarks/cold_search.py
 	@$(BIN)/python benchmarks/analogies.py
+	@$(BIN)/python benchmarks/peers.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code

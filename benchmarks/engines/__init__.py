@@ -1,0 +1,1 @@
+"""Vector stores under one interface, for `peers.py`: one module each, run in a process each."""
