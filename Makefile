@@ -8,7 +8,7 @@
 #   PIP_ARGS   further arguments for pip, such as an index to look at
 #
 # On a machine with an NVIDIA GPU:
-#   make clean && make demo EXTRAS=gpu,minilm,images,pdf,dev TORCH=torch
+#   make clean && make demo EXTRAS=gpu,minilm,images,pdf,server,mcp,dev TORCH=torch
 # Without one, PyTorch's own index has CPU builds for every platform:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #
@@ -17,7 +17,7 @@
 PYTHON   ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
               $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
               && { echo $$python; break; }; done)
-EXTRAS   ?= cpu,minilm,images,pdf,langchain,llama-index,haystack,dev
+EXTRAS   ?= cpu,minilm,images,pdf,server,mcp,langchain,llama-index,haystack,dev
 TORCH    ?= torch<2.14
 PIP_ARGS ?=
 
@@ -82,6 +82,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/cold_search.py
 	@$(BIN)/python benchmarks/analogies.py
 	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python benchmarks/server_load.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code

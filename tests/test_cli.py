@@ -33,7 +33,7 @@ OF_AN_INDEX = [
     *("index", "watch", "search", "between", "eval", "get", "list", "delete"),
     *("info", "verify", "repair", "optimize"),
 ]
-COMMANDS = [*OF_AN_INDEX, "latent"]
+COMMANDS = [*OF_AN_INDEX, "serve", "mcp", "latent"]
 
 LONG = (
     "The kettle was on the hob when the letter came. It spoke of a voyage to the southern ice. "

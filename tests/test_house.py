@@ -20,7 +20,7 @@ from semsearch import cli, errors
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {
     *("torch", "diffusers", "PIL", "faiss", "sqlalchemy", "pyarrow", "numpy"),
-    *("sentence_transformers", "sqlite3"),
+    *("sentence_transformers", "sqlite3", "fastapi", "uvicorn", "pydantic", "mcp"),
 }
 
 PUBLIC = [
@@ -181,6 +181,8 @@ def test_the_commands_are_these() -> None:
         "verify",
         "repair",
         "optimize",
+        "serve",
+        "mcp",
         "latent",
         "encode",
         "decode",

@@ -25,6 +25,7 @@ from semsearch.cli.keeping import info, optimize, repair, verify
 from semsearch.cli.latent import latent
 from semsearch.cli.options import examples
 from semsearch.cli.searching import between, search
+from semsearch.cli.serving import mcp, serve
 from semsearch.cli.watching import watch
 from semsearch.errors import SemsearchError
 
@@ -149,6 +150,6 @@ def _spare_the_collector() -> None:
 
 for _command in (
     *(index, watch, search, between, evaluate, get, list_, delete),
-    *(info, verify, repair, optimize, latent),
+    *(info, verify, repair, optimize, serve, mcp, latent),
 ):
     main.add_command(_command)

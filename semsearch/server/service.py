@@ -1,0 +1,172 @@
+"""What the routes work with: the engine in threads, searches in batches, writes in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from semsearch.errors import IndexLocked
+from semsearch.index import Index
+from semsearch.server.collections import Collections
+from semsearch.server.lanes import Lanes
+from semsearch.server.metrics import Metrics
+from semsearch.server.tokens import Tokens
+from semsearch.types import Hit, Mode
+
+Query = str | tuple[float, ...]
+Done = TypeVar("Done")
+
+_READERS = 8  # threads: SQLite and the encoder let others run, more would only wait for a core
+_WRITERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may ask for.
+
+    Attributes:
+        bytes: Of its body.
+        k: Hits, those left out by an offset included.
+        seconds: Until it is answered; for a write, until its turn comes.
+    """
+
+    bytes: int = 64 * 2**20
+    k: int = 1000
+    seconds: float = 30.0
+
+
+class How(NamedTuple):
+    """How a search is done; searches that have all of it in common are answered together.
+
+    Attributes:
+        collection: Name of the index.
+        words: Whether the queries are texts; vectors otherwise.
+        where: A filter as an expression, or None.
+    """
+
+    collection: str
+    words: bool
+    k: int
+    mode: Mode
+    where: str | None
+    group: bool
+    offset: int
+    min_score: float | None
+    diversity: float
+
+
+class Service:
+    """The engine as requests use it; belongs to one event loop.
+
+    Args:
+        collections: The indexes.
+        tokens: Who may do what.
+        limits: How much one request may ask for.
+        metrics: Where is counted.
+    """
+
+    def __init__(
+        self, collections: Collections, tokens: Tokens, limits: Limits, metrics: Metrics
+    ) -> None:
+        self.collections = collections
+        self.tokens = tokens
+        self.limits = limits
+        self.metrics = metrics
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._writers = ThreadPoolExecutor(_WRITERS, "writer")
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writing: set[asyncio.Task[Any]] = set()
+        self._lanes = Lanes[How, Query, list[Hit]](
+            self._search_together, observe=metrics.batch.observe
+        )
+
+    async def read(self, work: Callable[[], Done]) -> Done:
+        """Do something that writes nothing, in a thread.
+
+        Raises:
+            TimeoutError: It takes too long; it goes on, but nobody waits for it.
+        """
+        async with asyncio.timeout(self.limits.seconds):
+            return await self._in(self._readers, work)
+
+    async def search(self, how: How, query: Query) -> list[Hit]:
+        """Answer a query, together with others that are asked alike while it waits.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        async with asyncio.timeout(self.limits.seconds):
+            return await self._lanes.ask(how, query)
+
+    async def write(self, name: str, work: Callable[[Index], Done]) -> Done:
+        """Do something with a collection when its other writes are done, in a thread.
+
+        Once begun it is brought to its end, whatever becomes of the request.
+
+        Raises:
+            IndexLocked: Its turn does not come in time.
+        """
+        return await asyncio.shield(self._started(self._write(name, work)))
+
+    async def create(self, name: str, *, dim: int | None, chunk_tokens: int | None) -> Index:
+        """Make an empty collection, durably; see `Collections.create`."""
+
+        def work() -> Index:
+            return self.collections.create(name, dim=dim, chunk_tokens=chunk_tokens)
+
+        return await asyncio.shield(self._started(self._in(self._writers, work)))
+
+    async def finish(self) -> None:
+        """Wait until everything that was begun is done; nothing can be begun any more."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
+        for pool in (self._writers, self._readers):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        self.collections.close()
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Held by the one who writes to a collection."""
+        return self._turns[name]
+
+    async def _write(self, name: str, work: Callable[[Index], Done]) -> Done:
+        await self._in(self._readers, lambda: self.collections.get(name))  # is it there at all?
+        turn = self.turn(name)
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise IndexLocked(
+                f"collection {name!r} is being written to by others; try again later"
+            ) from error
+        try:
+            return await self._in(self._writers, lambda: work(self.collections.get(name)))
+        finally:
+            turn.release()
+
+    def _started(self, work: Coroutine[Any, Any, Done]) -> asyncio.Task[Done]:
+        task = asyncio.create_task(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return task
+
+    async def _search_together(self, how: How, queries: Sequence[Query]) -> Sequence[list[Hit]]:
+        def work() -> list[list[Hit]]:
+            asked: list[Any] = list(queries)  # of one kind: `how.words`
+            return self.collections.get(how.collection).search(
+                asked,
+                how.k,
+                mode=how.mode,
+                where=how.where,
+                group=how.group,
+                offset=how.offset,
+                min_score=how.min_score,
+                diversity=how.diversity,
+            )
+
+        return await self._in(self._readers, work)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Done]) -> Done:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
