@@ -72,7 +72,7 @@ check: $(STAMP)  ## everything that must pass before a change is handed in
 	@echo "== mypy --strict";         $(BIN)/mypy
 	@echo "== lint-imports";          $(BIN)/lint-imports --no-logo
 	@echo "== docs are up to date";   $(BIN)/python docs/generate.py --check
-	@echo "== pytest";                $(BIN)/python -m pytest -m "not slow"
+	@echo "== make test";             $(MAKE) --no-print-directory test
 	@echo "== all checks passed"
 
 bench: $(STAMP)  ## run the benchmarks and write their tables
