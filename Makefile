@@ -80,6 +80,8 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/embedding.py
 	@$(BIN)/python benchmarks/cold_search.py
+	@$(BIN)/python benchmarks/search.py
+	@$(BIN)/python benchmarks/search.py --documents 1000000
 	@$(BIN)/python benchmarks/analogies.py
 	@$(BIN)/python benchmarks/peers.py
 	@$(BIN)/python benchmarks/server_load.py

@@ -33,7 +33,7 @@ WIDTH = 100
 FUNCTIONS = ("create", "open", "encoder")
 POINTS = ("text", "like", "vector")
 IMAGE_FUNCTIONS = ("encode_images", "decode_images", "morph", "fidelity")
-VALUES = ("Document", "Hit", "Chunk", "Span", "LatentSpace", "Reject")
+VALUES = ("Document", "Hit", "Explanation", "Step", "Chunk", "Span", "LatentSpace", "Reject")
 REPORTS = (
     index.IndexInfo,
     index.SegmentInfo,

@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from semsearch.index import Index, create, open
     from semsearch.latent_file import Latents
     from semsearch.reader import Reader
-    from semsearch.types import Chunk, Document, Hit, LatentSpace, Reject, Span
+    from semsearch.types import (
+        Chunk,
+        Document,
+        Explanation,
+        Hit,
+        LatentSpace,
+        Reject,
+        Span,
+        Step,
+    )
 
 __version__ = "0.1.0"
 
@@ -58,6 +67,8 @@ _HOMES = {
     "Hit": "types",
     "LatentSpace": "types",
     "Reject": "types",
+    "Explanation": "types",
+    "Step": "types",
     "Span": "types",
     "VAE": "encoders.vae",
     "Latents": "latent_file",
@@ -87,6 +98,7 @@ __all__ = [
     "Chunk",
     "DependencyMissing",
     "Document",
+    "Explanation",
     "Hit",
     "Index",
     "IndexCorrupt",
@@ -103,6 +115,7 @@ __all__ = [
     "Reranker",
     "SemsearchError",
     "Span",
+    "Step",
     "StorageError",
     "TextTooLong",
     "UnsupportedFormat",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +23,8 @@ from semsearch.snapshot import Snapshot
 from semsearch.store import Store
 from semsearch.types import LatentSpace, OnConflict, Reject
 from semsearch.vectors import INDEX_KINDS
+from semsearch.vectors.base import TARGET_RECALL, Quality, unreported
+from semsearch.view import LiveSegment
 
 if TYPE_CHECKING:
     from semsearch.embedding import Embedder
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from semsearch.sources import Sources
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_HIGHEST_RECALL = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class SegmentInfo:
         dead: Of these, deleted ones.
         kind: How it is searched.
         bytes: Size of its files.
+        index_bytes: Of these, what the kind needs beside the vectors.
+        parameters: What the kind was built with, or tuned to on the vectors themselves.
+        quality: The recall that was measured with vectors of the segment as queries; None when
+            every search is exact.
     """
 
     number: int
@@ -49,6 +56,24 @@ class SegmentInfo:
     dead: int
     kind: str
     bytes: int
+    index_bytes: int
+    parameters: dict[str, int | float | str]
+    quality: Quality | None
+
+    @classmethod
+    def of(cls, live: LiveSegment) -> SegmentInfo:
+        """Read what its files say."""
+        facts = live.file.facts()
+        return cls(
+            number=live.row.number,
+            rows=live.row.rows,
+            dead=len(live.dead),
+            kind=live.row.kind,
+            bytes=live.row.bytes + live.row.index_bytes,
+            index_bytes=live.row.index_bytes,
+            parameters=dict(facts.parameters),
+            quality=facts.quality,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,7 @@ class IndexInfo:
         chunk_tokens: Longest passage in tokens; None for what the encoder reads.
         bytes: Size of all its files on disk.
         rejects: Records refused by the last ingest of each source.
+        index_fields: Metadata fields that are indexed for filters.
     """
 
     path: str
@@ -73,6 +99,7 @@ class IndexInfo:
     chunk_tokens: int | None
     bytes: int
     rejects: int
+    index_fields: tuple[str, ...]
     segments: tuple[SegmentInfo, ...]
 
 
@@ -120,16 +147,8 @@ class Index(Reader):
         with self._store.read() as snapshot:
             state = snapshot.state()
             rejects, format_ = snapshot.catalog.reject_count(), snapshot.catalog.format
-            segments = tuple(
-                SegmentInfo(
-                    number=live.row.number,
-                    rows=live.row.rows,
-                    dead=len(live.dead),
-                    kind=live.row.kind,
-                    bytes=live.row.bytes + live.row.index_bytes,
-                )
-                for live in snapshot.segments
-            )
+            index_fields = snapshot.catalog.indexed_fields()
+            segments = tuple(map(SegmentInfo.of, snapshot.segments))
         return IndexInfo(
             path=str(self.path),
             format=format_,
@@ -141,6 +160,7 @@ class Index(Reader):
             chunk_tokens=self._store.settings.get("chunk_tokens"),
             bytes=self._store.bytes_on_disk(),
             rejects=rejects,
+            index_fields=index_fields,
             segments=segments,
         )
 
@@ -296,24 +316,58 @@ class Index(Reader):
 
     # -- keeping -----------------------------------------------------------------------------
 
-    def optimize(self, kind: str | None = None) -> None:
+    def optimize(
+        self,
+        kind: str = "auto",
+        *,
+        target_recall: float = TARGET_RECALL,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
         """Merge all segments into one, drop deleted vectors, give free space back.
 
         Args:
-            kind: How the merged segment is searched: "exact", or "sq8": 8-bit codes scanned
-                first, the best candidates scored exactly; None keeps what the largest has.
+            kind: How the merged segment is searched: "exact"; or "ivf", which ranks short codes
+                in the nearest of many lists and scores the best exactly; "auto" takes "ivf" from
+                20,000 vectors on.
+            target_recall: Share of the true ten nearest that "ivf" is tuned to find, on the vectors
+                themselves: above 0, at most 0.999. `info` tells what was measured.
+            progress: Called often while "ivf" is built with the step, how much of it is done, and
+                of how much. What it raises ends the build; the index is then as before.
 
         Raises:
-            InvalidArgument: No such kind.
+            InvalidArgument: No such kind, or a recall out of range.
+            IndexLocked: Another process is writing.
+        """
+        from semsearch.writer import Recipe, writing
+
+        kinds = ("auto", *INDEX_KINDS)
+        if kind not in kinds:
+            raise InvalidArgument(f"kind: expected one of {', '.join(kinds)}, got {kind!r}")
+        if not 0 < target_recall <= _HIGHEST_RECALL:
+            raise InvalidArgument(
+                f"target_recall: expected a number above 0, at most {_HIGHEST_RECALL}, got "
+                f"{target_recall!r}; kind 'exact' finds all"
+            )
+        with writing(self._store) as writer:
+            writer.optimize(Recipe(kind, float(target_recall), progress or unreported))
+
+    def index_field(self, *fields: str) -> None:
+        """Index metadata fields, so that a filter on one reads only what matches it.
+
+        Every filter works without. An index makes a narrow one quick the first time it is met
+        after a commit, and costs some 20 bytes a document.
+
+        Args:
+            fields: Names as in a filter: `year`, `author.name`. Those indexed already stay so.
+
+        Raises:
+            InvalidArgument: No field of metadata, or not of letters, digits and underscores.
             IndexLocked: Another process is writing.
         """
         from semsearch.writer import writing
 
-        if kind is not None and kind not in INDEX_KINDS:
-            expected = " or ".join(map(repr, INDEX_KINDS))
-            raise InvalidArgument(f"kind: expected {expected}, got {kind!r}")
         with writing(self._store) as writer:
-            writer.optimize(kind)
+            writer.index_fields(fields)
 
     def verify(self) -> VerifyReport:
         """Check all files and all texts against their checksums and against each other."""
@@ -355,6 +409,7 @@ def create(
     encoder: str | Path | Encoder | None = None,
     dim: int | None = None,
     chunk_tokens: int | None = None,
+    index_fields: Sequence[str] = (),
     device: str | None = None,
     runtime: str = "auto",
 ) -> Index:
@@ -367,19 +422,22 @@ def create(
         dim: In place of an encoder: vectors of this dimension are always given.
         chunk_tokens: Longest passage, in the encoder's tokens, at least 32 and the special ones;
             by default as much as the encoder reads.
+        index_fields: Metadata fields to index for filters, as `Index.index_field` does.
         device: "cpu", "cuda", ...; the best there is by default.
         runtime: What computes the encoder's vectors: "auto" (OpenVINO on a CPU, PyTorch on a GPU),
             "openvino" or "torch". All give the same vectors, but for rounding.
 
     Raises:
         IndexExists: There is an index at `path`.
-        InvalidArgument: Both `encoder` and `dim`, or a number out of range.
+        InvalidArgument: Both `encoder` and `dim`, a number out of range, or a field that cannot be
+            indexed.
         DependencyMissing: The model is not installed.
     """
     if dim is not None:
         if encoder is not None or chunk_tokens is not None:
             raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
-        return Index(Store.create(_folder(path), _vector_space(dim), {"encoder": None}), None)
+        given = {"encoder": None}
+        return Index(Store.create(_folder(path), _vector_space(dim), given, index_fields), None)
     from semsearch.chunking import MIN_TOKENS
 
     made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device, runtime)
@@ -387,7 +445,7 @@ def create(
     if chunk_tokens is not None:
         chunk_tokens = integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
     settings = {"encoder": made.name, "chunk_tokens": chunk_tokens}
-    return Index(Store.create(_folder(path), made.space, settings), made)
+    return Index(Store.create(_folder(path), made.space, settings, index_fields), made)
 
 
 def open(

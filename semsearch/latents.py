@@ -14,13 +14,14 @@ _OPPOSITE = 1e-6  # radians from a straight angle: above, rounding would choose 
 _NOTHING = 1e-6  # of the weights' sum: what float32 parts leave of a sum that should be zero
 
 _BLOCK = 8192  # rows worked on at a time, so that float64 copies stay small
+_SMALLEST, _LARGEST = 1e-100, 1e100
 
 
 def normalize(vectors: ArrayLike) -> NDArray[np.float32]:
     """Scale every row to unit Euclidean length.
 
-    Computed in float64 after dividing each row by its largest component, so that neither a
-    denormal nor a huge row underflows or overflows on the way.
+    Computed in float64; where a square could under- or overflow, after dividing each row by its
+    largest component.
 
     Args:
         vectors: `(n, dim)` real numbers.
@@ -145,6 +146,10 @@ def _between(
 
 def _units(rows: NDArray[Any], start: int) -> NDArray[np.float64]:
     exact = rows.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    if ((lengths > _SMALLEST) & (lengths < _LARGEST)).all():
+        usual: NDArray[np.float64] = exact / lengths[:, np.newaxis]
+        return usual
     peaks = np.abs(exact).max(axis=1, initial=0.0, keepdims=True)
     _refuse_first(~np.isfinite(peaks), start, "holds NaN or infinity")
     _refuse_first(peaks == 0, start, "is zero: it has no direction")

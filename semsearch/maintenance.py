@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from semsearch.embedding import Embedder
 from semsearch.errors import IndexCorrupt, SemsearchError, StorageError
-from semsearch.snapshot import LiveSegment, Snapshot, document_damage
+from semsearch.snapshot import Snapshot, document_damage
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
 from semsearch.storage.rows import ChunkRow
 from semsearch.store import Store
-from semsearch.vectors import backend
+from semsearch.vectors.tuning import sampled_recall
+from semsearch.view import LiveSegment
 from semsearch.writer import Writer, writing
 
 _BLOCK = 65_536
 _SAMPLE = 50
-_RECALL_K = 10
-MINIMUM_RECALL = 0.9
-"""Below this sampled recall@10 a derived index is reported as broken."""
+_RECALL_SPREAD = 0.1
+"""How far the recall of a sample may be below the one that was measured when it was built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +190,15 @@ def derived_damage(live: LiveSegment) -> str | None:
         index = live.file.check_derived()
     except SemsearchError as error:
         return str(error)
-    vectors = live.file.data.vectors
-    rows = np.linspace(0, len(vectors) - 1, min(_SAMPLE, len(vectors))).astype(np.int64)
-    found = index.search(vectors[rows], _RECALL_K).rows
-    truth = backend("exact").build(vectors).search(vectors[rows], _RECALL_K).rows
-    recall = float(
-        np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, truth, strict=True)])
-    )
-    return None if recall >= MINIMUM_RECALL else f"recall@{_RECALL_K} is only {recall:.2f}"
+    expected = index.facts().quality
+    if expected is None:
+        return None
+    rng = np.random.default_rng(live.row.number)
+    found = sampled_recall(index, live.file.data.vectors, rng, _SAMPLE)
+    lowest = expected.recall - _RECALL_SPREAD
+    if found is None or found.recall >= lowest:
+        return None
+    return f"recall@{found.k} is only {found.recall:.2f}, but was {expected.recall:.2f} when built"
 
 
 def _coverage_problems(snapshot: Snapshot) -> Iterator[Problem]:
@@ -273,9 +274,12 @@ def _encode_again(
 
 def _passages(snapshot: Snapshot, keys: list[int], embedder: Embedder | None) -> list[str] | None:
     """What was encoded for each chunk; None when some vectors were given by the caller."""
-    owners = snapshot.catalog.chunk_documents(keys)
-    rows = snapshot.catalog.documents_by_key(set(owners.values()))
-    if embedder is None or not all(row.encoded for row in rows.values()):
+    found = snapshot.catalog.found(keys)
+    owners = [found[key].document for key in keys]
+    if embedder is None or not all(owner is not None and owner.encoded for owner in owners):
         return None
-    chunks = snapshot.catalog.chunks(keys)
-    return [embedder.passage(rows[owners[key]].title, chunks[key].passage) for key in keys]
+    return [
+        embedder.passage(owner.title, found[key].chunk.passage)
+        for key, owner in zip(keys, owners, strict=True)
+        if owner is not None
+    ]

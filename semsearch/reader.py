@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any, SupportsIndex, TypeVar, get_args, overload
 
 import numpy as np
@@ -14,11 +15,12 @@ from semsearch.arguments import ids_of, integer, is_vector, matrix_of, number
 from semsearch.blend import Blend, Like, Part, Text, Vector
 from semsearch.encoders.base import Encoder
 from semsearch.errors import InvalidArgument, SemsearchError
-from semsearch.filters import And, Filter, parse
+from semsearch.filters import And, parse
 from semsearch.latents import combine, normalize, slerp
-from semsearch.search import Queries, Rerank, Scope, Wanted, Without, search
+from semsearch.nearest import Scope
+from semsearch.search import Queries, Rerank, Wanted, Without, search
 from semsearch.snapshot import Snapshot
-from semsearch.types import Chunk, Document, Hit, LatentSpace, Mode
+from semsearch.types import Chunk, Document, Explanation, Hit, LatentSpace, Mode, Step
 
 Where = Mapping[str, Any] | str
 
@@ -243,21 +245,81 @@ class Reader:
         if hasattr(query, "__array__") and not isinstance(query, np.generic):
             query = np.asarray(query)
         single = isinstance(query, str | Blend) or is_vector(query)
-        queries = [query] if single else list(query)
-        wanted = Wanted(
-            k=integer("k", k, least=1),
-            offset=integer("offset", offset, least=0),
+        wanted = _wanted(
+            k,
+            offset=offset,
             group=group,
-            min_score=None if min_score is None else number("min_score", min_score),
-            diversity=number("diversity", diversity, least=0, most=1),
+            min_score=min_score,
+            diversity=diversity,
             rerank=rerank,
         )
         given = [vectors] if single and vectors is not None else vectors
-        asked = self._asked(queries, mode, rerank, given)
+        queries = [query] if single else list(query)
+        answers = self._answers(queries, wanted, mode, where, given=given)
+        return answers[0] if single else answers
+
+    def explain(
+        self,
+        query: str | Blend | Sequence[float] | NDArray[np.floating[Any]],
+        k: SupportsIndex = 10,
+        *,
+        mode: Mode = "dense",
+        where: Where | None = None,
+        group: bool = False,
+        offset: SupportsIndex = 0,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        rerank: Rerank | None = None,
+    ) -> Explanation:
+        """Search for one query, and tell what was done: how a filter was kept to, what was read.
+
+        Args:
+            query: As in `search`, as all that follows.
+            k: How many hits.
+            mode: "dense", "keyword" or "hybrid".
+            where: Only documents that match.
+            group: At most one hit for each document.
+            offset: Leave out the first so many.
+            min_score: Leave out hits that score less.
+            diversity: From 0 to 1.
+            rerank: Scores anew.
+
+        Returns:
+            The hits, and each step with its milliseconds; printed, it is a table of the steps.
+
+        Raises:
+            InvalidArgument: As `search` does.
+        """
+        steps: list[Step] = []
+        began = perf_counter()
+        wanted = _wanted(
+            k,
+            offset=offset,
+            group=group,
+            min_score=min_score,
+            diversity=diversity,
+            rerank=rerank,
+        )
+        (hits,) = self._answers([query], wanted, mode, where, steps=steps)
+        return Explanation(hits, tuple(steps), 1e3 * (perf_counter() - began))
+
+    def _answers(
+        self,
+        queries: list[Any],
+        wanted: Wanted,
+        mode: Mode,
+        where: Where | None,
+        *,
+        given: Any = None,
+        steps: list[Step] | None = None,
+    ) -> list[list[Hit]]:
+        began = perf_counter()
+        asked = self._asked(queries, mode, wanted.rerank, given)
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
-            answers = search(_scope(snapshot, only), asked, wanted, mode=mode)
-        return answers[0] if single else answers
+            scope = Scope(snapshot, only, steps)
+            scope.note("query: read, encoded, snapshot taken", began)
+            return search(scope, asked, wanted, mode=mode)
 
     def between(
         self,
@@ -289,7 +351,7 @@ class Reader:
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
             asked = Queries(vectors=normalize(points))
-            return search(_scope(snapshot, only), asked, wanted, mode="dense")
+            return search(Scope(snapshot, only), asked, wanted, mode="dense")
 
     def _asked(
         self, queries: list[Any], mode: Mode, rerank: Rerank | None, given: Any = None
@@ -363,8 +425,23 @@ class Reader:
         return Queries(vectors=np.stack(points), without=without)
 
 
-def _scope(snapshot: Snapshot, only: Filter | None) -> Scope:
-    return Scope(snapshot, snapshot.segments if only is None else snapshot.selected(only))
+def _wanted(
+    k: SupportsIndex,
+    *,
+    offset: SupportsIndex,
+    group: bool,
+    min_score: float | None,
+    diversity: float,
+    rerank: Rerank | None,
+) -> Wanted:
+    return Wanted(
+        k=integer("k", k, least=1),
+        offset=integer("offset", offset, least=0),
+        group=group,
+        min_score=None if min_score is None else number("min_score", min_score),
+        diversity=number("diversity", diversity, least=0, most=1),
+        rerank=rerank,
+    )
 
 
 def _kind(query: object) -> str:

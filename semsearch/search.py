@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.errors import BackendError
-from semsearch.snapshot import LiveSegment, Snapshot
+from semsearch.nearest import Ranking, Scope, nearest
+from semsearch.snapshot import Snapshot
+from semsearch.storage.keywords import Matches
 from semsearch.types import Hit, Mode
 from semsearch.vectors.scoring import similarities
 
@@ -84,45 +87,6 @@ class Queries:
     without: Sequence[Without] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Chunks found for one query, best first, equal scores by ascending key."""
-
-    keys: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, keys: NDArray[np.int64], scores: NDArray[np.float64]) -> Ranking:
-        """Put chunks in order."""
-        order = np.lexsort((keys, -scores))
-        return cls(keys[order], scores[order])
-
-    def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Ranking:
-        """Some of them, in the same order."""
-        return Ranking(self.keys[rows], self.scores[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where a search looks.
-
-    Attributes:
-        snapshot: Taken with its segments mapped.
-        segments: The snapshot's, or what a filter left of them.
-    """
-
-    snapshot: Snapshot
-    segments: Sequence[LiveSegment]
-
-    @property
-    def filtered(self) -> NDArray[np.int64] | None:
-        """Keys of the chunks that a filter left, ascending; None when there is no filter."""
-        if self.segments is self.snapshot.segments:
-            return None
-        keys = [live.live_keys() for live in self.segments]
-        return np.concatenate(keys) if keys else np.empty(0, np.int64)
-
-
 def search(scope: Scope, queries: Queries, wanted: Wanted, *, mode: Mode) -> list[list[Hit]]:
     """The hits of each query.
 
@@ -150,10 +114,12 @@ def search(scope: Scope, queries: Queries, wanted: Wanted, *, mode: Mode) -> lis
         rankings = _deep_enough(ranked, narrowed, wanted.depth)
     else:
         rankings = ranked(wanted.depth)
-    return _hits(scope.snapshot, [
-        ranking.take(slice(wanted.offset, wanted.offset + wanted.k))
-        for ranking in _reordered(scope.snapshot, queries, rankings, wanted)
-    ])  # fmt: skip
+    began = perf_counter()
+    rankings = _reordered(scope.snapshot, queries, rankings, wanted)
+    page = slice(wanted.offset, wanted.offset + wanted.k)
+    hits = _hits(scope.snapshot, [ranking.take(page) for ranking in rankings])
+    scope.note(f"hits: {sum(map(len, hits)):,} read", began)
+    return hits
 
 
 def _hits(snapshot: Snapshot, rankings: list[Ranking]) -> list[list[Hit]]:
@@ -222,33 +188,21 @@ def _diversified(snapshot: Snapshot, ranking: Ranking, diversity: float) -> Rank
     return ranking.take(np.array(taken))
 
 
-def nearest(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
-    """The `k` nearest live chunks of each query over all segments, and their cosines."""
-    vectors = _vectors(queries)
-    found = [
-        (live.file.data.keys[result.rows], result.similarities)
-        for live in scope.segments
-        if live.live
-        for result in [live.search(vectors, k)]
-    ]
-    if not found:
-        return [Ranking(np.empty(0, np.int64), np.empty(0)) for _ in vectors]
-    keys = np.concatenate([keys for keys, _ in found], axis=1)
-    scores = np.concatenate([scores for _, scores in found], axis=1)
-    order = np.lexsort((keys, -scores), axis=1)[:, :k]
-    return [
-        Ranking(row_keys[row], scope.snapshot.cosines(row_keys[row], row_scores[row]))
-        for row_keys, row_scores, row in zip(keys, scores, order, strict=True)
-    ]
+def dense(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
+    """The chunks with the highest cosines."""
+    return nearest(scope, _vectors(queries), k)
 
 
 def wordy(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
     """The `k` chunks with the highest BM25 score, of those that hold a word of the query."""
-    catalog, filtered = scope.snapshot.catalog, scope.filtered
-    return [
-        Ranking.of(*catalog.keyword_matches(text, filtered)).take(slice(k))
-        for text in queries.texts
-    ]
+    return [Ranking.of(*_matches(scope, text)).take(slice(k)) for text in queries.texts]
+
+
+def _matches(scope: Scope, text: str) -> Matches:
+    filtered, began = scope.filtered, perf_counter()
+    found = scope.snapshot.catalog.keyword_matches(text, filtered)
+    scope.note(f"words: {len(found.keys):,} passages hold one", began)
+    return found
 
 
 def fused(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
@@ -264,21 +218,21 @@ def fused(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
     """
     depth = max(CANDIDATES, k)
     vectors = _vectors(queries)
-    dense = nearest(scope, queries, depth)
+    near = nearest(scope, vectors, depth)
     return [
         _fused(scope, text, vector, ranking, depth)
-        for text, vector, ranking in zip(queries.texts, vectors, dense, strict=True)
+        for text, vector, ranking in zip(queries.texts, vectors, near, strict=True)
     ]
 
 
 def _fused(
-    scope: Scope, text: str, vector: NDArray[np.float32], dense: Ranking, depth: int
+    scope: Scope, text: str, vector: NDArray[np.float32], near: Ranking, depth: int
 ) -> Ranking:
     snapshot = scope.snapshot
-    matches = snapshot.catalog.keyword_matches(text, scope.filtered)
+    matches = _matches(scope, text)
     if not len(matches.keys):
-        return dense
-    keys = np.union1d(dense.keys, Ranking.of(*matches).keys[:depth])
+        return near
+    keys = np.union1d(near.keys, Ranking.of(*matches).keys[:depth])
     products = similarities(vector[np.newaxis], snapshot.chunk_vectors(keys.tolist()))
     words = np.zeros(len(keys))
     _, here, there = np.intersect1d(keys, matches.keys, assume_unique=True, return_indices=True)
@@ -287,7 +241,7 @@ def _fused(
 
 
 _RANKED: dict[Mode, Callable[[Scope, Queries, int], list[Ranking]]] = {
-    "dense": nearest,
+    "dense": dense,
     "keyword": wordy,
     "hybrid": fused,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ from semsearch.errors import (
     InvalidArgument,
     StorageError,
 )
-from semsearch.snapshot import Layout, Snapshot, View
+from semsearch.segment_file import Layout
+from semsearch.snapshot import Snapshot
+from semsearch.storage import field_index
 from semsearch.storage.catalog import Catalog
 from semsearch.storage.durable import storage_errors, sync
 from semsearch.storage.lock import WriterLock
 from semsearch.storage.segments import read_segment
 from semsearch.types import LatentSpace
+from semsearch.view import View
 
 _OURS = re.compile(r"\d+\.(arrow|faiss)|.*\.tmp")
 
@@ -52,20 +55,28 @@ class Store:
         self._closed = False
 
     @classmethod
-    def create(cls, path: Path, space: LatentSpace, settings: Mapping[str, Any]) -> Self:
+    def create(
+        cls,
+        path: Path,
+        space: LatentSpace,
+        settings: Mapping[str, Any],
+        index_fields: Sequence[str] = (),
+    ) -> Self:
         """Make an empty index.
 
         Raises:
+            InvalidArgument: A field cannot be indexed.
             IndexExists: There is one already.
             StorageError: Disk full, no permission, `path` is a file or a folder of other things.
         """
+        field_index.definitions(index_fields)
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             with WriterLock(path / "writer.lock"):
                 _check_free(path)
                 (path / "segments").mkdir(exist_ok=True)
                 all_settings = {**settings, "index": uuid.uuid4().hex, "space": space.to_json()}
-                Catalog.create(path / "catalog.db", all_settings)
+                Catalog.create(path / "catalog.db", all_settings, index_fields)
             sync(path.parent)
         return cls.open(path)
 

@@ -233,6 +233,40 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A part of what a search did.
+
+    Attributes:
+        what: In words.
+        milliseconds: How long it took.
+    """
+
+    what: str
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds:8.2f} ms  {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a search found, and how.
+
+    Attributes:
+        hits: As `search` gives them.
+        steps: What was done, in order.
+        milliseconds: All of it, with what is no step.
+    """
+
+    hits: list[Hit]
+    steps: tuple[Step, ...]
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, [*self.steps, Step("in all", self.milliseconds)]))
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A record that could not be indexed; the rest of its source was.
 

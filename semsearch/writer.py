@@ -8,7 +8,7 @@ import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from semsearch.changes import Changes, relabelled_rows, rows_to_insert
 from semsearch.errors import IndexCorrupt, InvalidArgument, StorageError
 from semsearch.latents import normalize
-from semsearch.snapshot import LiveSegment
 from semsearch.storage.checksum import ends_checksum, file_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
@@ -25,7 +24,9 @@ from semsearch.storage.rows import SegmentRow, State
 from semsearch.storage.segments import read_segment, write_segment
 from semsearch.storage.writing import WriteTransaction
 from semsearch.store import Store, Stray
-from semsearch.vectors import backend
+from semsearch.vectors import KINDS, backend, kind_for
+from semsearch.vectors.base import TARGET_RECALL, Report, unreported
+from semsearch.view import LiveSegment
 
 FAN_IN = 8
 """This many neighbouring small segments are merged into one."""
@@ -62,6 +63,43 @@ def writing(store: Store, *, sweep: bool = True) -> Iterator[Writer]:
         except StorageError:
             lock.check()  # without it, another writer may have been in the way
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the vector index of a new segment is made.
+
+    Attributes:
+        kind: A kind of vector index, or for `optimize` "auto".
+        target_recall: What an approximate kind is tuned for.
+        report: Told how far a build is.
+    """
+
+    kind: str
+    target_recall: float = TARGET_RECALL
+    report: Report = unreported
+
+    @classmethod
+    def of_largest(cls, segments: Sequence[LiveSegment]) -> Recipe:
+        """The one that the largest of some segments was made by, as far as its file tells."""
+        largest = max(segments, key=lambda live: live.live)
+        known = largest.row.kind in KINDS
+        return cls(largest.row.kind if known else kind_for(largest.live), _target_of(largest))
+
+    def makes(self, live: LiveSegment) -> bool:
+        """Whether a segment is what it would make."""
+        if live.row.kind != self.kind:
+            return False
+        if backend(self.kind).exact:
+            return True
+        return live.file.facts().parameters.get("target recall") == self.target_recall
+
+
+EXACT = Recipe("exact")
+
+
+def _target_of(live: LiveSegment) -> float:
+    return float(live.file.facts().parameters.get("target recall", TARGET_RECALL))
 
 
 class Writer:
@@ -198,22 +236,18 @@ class Writer:
         free = (folder / f"{path.name}.{n}" if n else folder / path.name for n in itertools.count())
         path.rename(next(target for target in free if not target.exists()))
 
-    def optimize(self, kind: str | None = None) -> None:
-        """Merge all segments into one, drop the dead, build its index, give back free space.
-
-        Args:
-            kind: Vector index of the merged segment; None keeps that of the largest.
-        """
+    def optimize(self, recipe: Recipe) -> None:
+        """Merge all segments into one, drop the dead, build its index, give back free space."""
         with self._store.read(vectors=True) as snapshot:
             segments, state = snapshot.segments, snapshot.state()
-        if kind is None:
-            kind = _kind_of_largest(segments)
+        if recipe.kind == "auto":
+            recipe = replace(recipe, kind=kind_for(sum(live.live for live in segments)))
+        backend(recipe.kind)
         done = len(segments) <= 1 and all(
-            not live.row.dead and live.row.kind == kind for live in segments
+            not live.row.dead and recipe.makes(live) for live in segments
         )
-        backend(kind)
         if not done:
-            self._merge(state, segments, kind)
+            self._merge(state, segments, recipe)
         self.sweep()
         self._catalog.reclaim()
 
@@ -229,7 +263,7 @@ class Writer:
             if not run:
                 return
             try:
-                self._merge(state, run, _kind_of_largest(run))
+                self._merge(state, run, Recipe.of_largest(run))
             except IndexCorrupt:  # it stays as it is, reported by whoever reads it, for `repair`
                 return
 
@@ -237,21 +271,21 @@ class Writer:
         """Write a segment and its derived index anew, from its own vectors."""
         with self._store.read() as snapshot:
             state = snapshot.state()
-        self._merge(state, [live], live.row.kind)
+        self._merge(state, [live], Recipe.of_largest([live]))
 
-    def _merge(self, state: State, old: Sequence[LiveSegment], kind: str) -> None:
-        merged = self._write_merged(state, old, kind)
+    def _merge(self, state: State, old: Sequence[LiveSegment], recipe: Recipe) -> None:
+        merged = self._write_merged(state, old, recipe)
         self._swap(state, old, [merged] if merged else [])
 
     def _write_merged(
-        self, state: State, old: Sequence[LiveSegment], kind: str
+        self, state: State, old: Sequence[LiveSegment], recipe: Recipe
     ) -> SegmentRow | None:
         total = sum(live.live for live in old)
         if not total:
             return None
         keys = np.concatenate([live.live_keys() for live in old])
         with storage_errors(self._layout.folder), self._spool(old) as vectors:
-            return self._write(state, keys, vectors, kind)
+            return self._write(state, keys, vectors, recipe)
 
     @contextmanager
     def _spool(self, segments: Sequence[LiveSegment]) -> Iterator[NDArray[np.float32]]:
@@ -273,8 +307,8 @@ class Writer:
         """Put a new file in the place of a segment's, with `keys` as its live rows."""
         with self._store.read() as snapshot:
             state = snapshot.state()
-        kind = old.row.kind
-        new = [self._write(state, keys, normalize(vectors), kind)] if len(keys) else []
+        recipe = Recipe.of_largest([old])
+        new = [self._write(state, keys, normalize(vectors), recipe)] if len(keys) else []
         self._swap(state, [old], new)
 
     def restore(self, found: Mapping[LiveSegment, Path]) -> None:
@@ -290,8 +324,19 @@ class Writer:
             alive = ~np.isin(data.keys, live.dead)
             vectors = data.vectors[alive] if len(live.dead) else data.vectors
             following = replace(state, next_segment=state.next_segment + len(rows))
-            rows.append(self._write(following, data.keys[alive], vectors, live.row.kind))
+            recipe = Recipe.of_largest([live])
+            rows.append(self._write(following, data.keys[alive], vectors, recipe))
         self._swap(state, list(found), rows)
+
+    def index_fields(self, names: Sequence[str]) -> None:
+        """Index metadata fields in the catalog, for filters; those that are stay so.
+
+        Raises:
+            InvalidArgument: One cannot be indexed.
+        """
+        with self._catalog.write() as transaction:
+            self._lock.check()
+            transaction.index_fields(names)
 
     def recount(self) -> None:
         """Set the counters to what is there."""
@@ -323,7 +368,7 @@ class Writer:
         state: State,
         keys: NDArray[np.int64],
         vectors: NDArray[np.float32],
-        kind: str = "exact",
+        recipe: Recipe = EXACT,
     ) -> SegmentRow:
         number = state.next_segment
         path = self._staged(self._layout.segment(number))
@@ -339,13 +384,18 @@ class Writer:
                 sha256=file_checksum(path),
                 ends=ends_checksum(path),
             )
-            return self._with_derived(row, vectors, kind)
+            return self._with_derived(row, vectors, recipe)
 
-    def _with_derived(self, row: SegmentRow, vectors: NDArray[np.float32], kind: str) -> SegmentRow:
+    def _with_derived(
+        self, row: SegmentRow, vectors: NDArray[np.float32], recipe: Recipe
+    ) -> SegmentRow:
+        kind = recipe.kind
         if not backend(kind).derived:
             return replace(row, kind=kind)
         path = self._staged(self._layout.derived(row.number))
-        index = backend(kind).build(vectors)
+        index = backend(kind).build(
+            vectors, target_recall=recipe.target_recall, report=recipe.report
+        )
 
         def write(temporary: Path) -> None:
             index.save(temporary)
@@ -424,11 +474,6 @@ def run_to_merge(segments: Sequence[LiveSegment]) -> list[LiveSegment]:
     return []
 
 
-def _kind_of_largest(segments: Sequence[LiveSegment]) -> str:
-    largest = max(segments, key=lambda live: live.live, default=None)
-    return largest.row.kind if largest else "exact"
-
-
 def _live_blocks(live: LiveSegment) -> Iterator[NDArray[np.float32]]:
     """Vectors that are not deleted, block by block.
 
@@ -438,4 +483,4 @@ def _live_blocks(live: LiveSegment) -> Iterator[NDArray[np.float32]]:
     vectors, allowed = live.file.check().vectors, live.allowed
     for at in range(0, len(vectors), _BLOCK):
         block = slice(at, at + _BLOCK)
-        yield vectors[block] if allowed is None else vectors[block][allowed[block]]
+        yield vectors[block] if allowed is None else vectors[block][allowed.mask[block]]

@@ -23,7 +23,7 @@ from encoders import WordEncoder
 
 import semsearch
 from semsearch import Index, SemsearchError
-from semsearch.snapshot import DegradedIndexWarning
+from semsearch.segment_file import DegradedIndexWarning
 
 ENCODER = WordEncoder()
 WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lynx"]
@@ -43,13 +43,13 @@ def document(n: int, tag: str = "") -> dict[str, Any]:
 
 
 def build(path: Path, tag: str = "") -> None:
-    """Make an index with all kinds of files: an sq8 segment, exact ones, deletions, rejects."""
+    """Make an index with all kinds of files: an ivf segment, exact ones, deletions, rejects."""
     bad = path.with_name("bad.jsonl")
     bad.write_text('{"_id": "x", "text": "cat"}\nnot json\n{"text": 1}\n', encoding="utf-8")
     with semsearch.create(path, encoder=ENCODER) as index:
         index.add([document(n, tag) for n in range(16)])
         index.delete([f"{tag}3"])
-        index.optimize("sq8")
+        index.optimize("ivf")
         index.add([document(n, tag) for n in range(16, 21)])
         index.add([document(n, tag) for n in range(21, SIZE)])
         index.delete([f"{tag}5", f"{tag}17"])

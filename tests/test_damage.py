@@ -32,7 +32,7 @@ from semsearch import (
     StorageError,
     UnsupportedFormat,
 )
-from semsearch.snapshot import DegradedIndexWarning
+from semsearch.segment_file import DegradedIndexWarning
 from semsearch.storage import checksum
 from semsearch.storage.lock import WriterLock
 
@@ -410,7 +410,7 @@ def test_a_damaged_derived_file_is_done_without_and_built_again(
             index.search("cat")
         report = index.repair()
         assert report.after.ok
-        assert index.info().segments[0].kind == "sq8"
+        assert index.info().segments[0].kind == "ivf"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         after = observe(copy)
@@ -804,7 +804,7 @@ def contents(index: Index) -> list[Any]:
 ACTIONS: dict[str, Callable[[Index], object]] = {
     "add": lambda index: index.add([document(n) for n in range(200, 260)]),
     "delete": lambda index: index.delete([str(n) for n in range(20)]),
-    "optimize": lambda index: index.optimize("sq8"),
+    "optimize": lambda index: index.optimize("ivf"),
     "compact": lambda index: [index.add(document(n)) for n in range(300, 320)],
 }
 
@@ -865,7 +865,7 @@ with semsearch.create(sys.argv[1], encoder=ENCODER) as index:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         for write in (
             lambda: index.add([document(n) for n in range(100, 150)]),
-            lambda: index.optimize("sq8"),
+            lambda: index.optimize("ivf"),
         ):
             try:
                 write()
@@ -879,7 +879,7 @@ with semsearch.create(sys.argv[1], encoder=ENCODER) as index:
         if len(index) > 40:
             index.delete([str(n) for n in range(100, 150)])
     index.add([document(n) for n in range(100, 150)])
-    index.optimize("sq8")
+    index.optimize("ivf")
     assert len(index) == 90 and index.verify().ok
 """
 

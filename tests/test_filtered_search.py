@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import re
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import semsearch
+from semsearch import nearest, view
 from semsearch.errors import InvalidArgument
 
 DIM = 8
@@ -106,7 +110,7 @@ def build(index: semsearch.Index, rng: np.random.Generator) -> list[Row]:
         for id_ in gone:
             rows.pop(id_, None)
         if rng.random() < 0.2:
-            index.optimize(("exact", "sq8")[rng.integers(2)])
+            index.optimize(("exact", "ivf")[rng.integers(2)])
     return list(rows.values())
 
 
@@ -126,10 +130,28 @@ def check(index: semsearch.Index, rows: list[Row], rng: np.random.Generator) -> 
     np.testing.assert_allclose([hit.score for hit in hits], [scores[h.id] for h in hits], atol=1e-6)
 
 
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is held against a filter that a sample of rows met, as in large indexes."""
+    monkeypatch.setattr(view, "_SAMPLED_FROM", 1)
+    monkeypatch.setattr(nearest, "_MANY", 0.01)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_filtered_search_is_the_brute_force(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with semsearch.create(tmp_path / "index", dim=DIM) as index:
+        rows = build(index, rng)
+        for _ in range(25):
+            check(index, rows, rng)
+
+
+@pytest.mark.usefixtures("checked")
+@pytest.mark.parametrize("seed", range(12, 20))
+def test_so_it_is_by_checking_and_with_indexed_fields(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fields = ("year", "lang", "genre")
+    with semsearch.create(tmp_path / "index", dim=DIM, index_fields=fields) as index:
         rows = build(index, rng)
         for _ in range(25):
             check(index, rows, rng)
@@ -187,3 +209,91 @@ def test_a_filter_holds_no_file_that_a_later_commit_removed(tmp_path: Path) -> N
         assert len(index.search([1.0, 0.0], 9)) == 5
         gc.collect()
         assert maps_of_deleted_files() == 0
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Iterator[semsearch.Index]:
+    """200 documents about a circle, in the order of their number."""
+    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    with semsearch.create(tmp_path / "index", dim=2) as index:
+        index.add(
+            [{"id": str(n), "text": str(n), "metadata": {"n": n}} for n in range(200)], points
+        )
+        yield index
+
+
+def steps(index: semsearch.Index, where: str) -> str:
+    return str(index.explain([1.0, 0.0], 5, where=where))
+
+
+@pytest.mark.usefixtures("checked")
+def test_what_is_found_is_checked_where_many_match(numbered: semsearch.Index) -> None:
+    where = "not (n in (0, 3))"
+    found = numbered.explain([1.0, 0.001], 5, where=where)
+    assert [hit.id for hit in found.hits] == ["1", "199", "2", "198", "197"]
+    assert re.search(r"about \d+% match, so what is found is checked", str(found))
+    assert "looked up" not in str(found)
+
+
+@pytest.mark.usefixtures("checked")
+def test_matches_that_lie_elsewhere_are_looked_up(numbered: semsearch.Index) -> None:
+    found = numbered.explain([1.0, 0.01], 5, where="n >= 60 and n < 140")
+    assert [hit.id for hit in found.hits] == ["60", "61", "139", "62", "138"]
+    assert "80 passages match, looked up" in str(found)
+
+
+def test_a_filter_is_looked_up_once_a_commit(numbered: semsearch.Index) -> None:
+    assert "20 passages match, looked up" in steps(numbered, "n < 20")
+    assert "20 passages match, known from an earlier search" in steps(numbered, "n < 20")
+    numbered.delete("7")
+    assert "19 passages match, looked up" in steps(numbered, "n < 20")
+
+
+@pytest.mark.usefixtures("checked")
+def test_a_filter_met_often_is_looked_up(numbered: semsearch.Index) -> None:
+    first = steps(numbered, "n >= 1")
+    assert "is checked" in first
+    for _ in range(200 // 5):
+        last = steps(numbered, "n >= 1")
+    assert "is checked" not in last
+    assert "199 passages match" in last
+
+
+def test_an_explained_search_is_the_search(numbered: semsearch.Index) -> None:
+    explained = numbered.explain([1.0, 0.0], 5, where="n > 3")
+    assert explained.hits == numbered.search([1.0, 0.0], 5, where="n > 3")
+    assert sum(step.milliseconds for step in explained.steps) <= explained.milliseconds
+    assert "segment 1: exact, 196 vectors scored" in str(explained)
+
+
+# -- indexed fields ------------------------------------------------------------------------------
+
+
+def test_fields_are_indexed_from_the_start_or_later(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    with semsearch.create(path, dim=2, index_fields=["year"]) as index:
+        index.add({"id": "a", "text": "", "metadata": {"year": 1, "by": {"name": "x"}}}, [[1, 0]])
+        index.index_field("by.name", "metadata.year")
+    with semsearch.open(path) as index:
+        assert index.info().index_fields == ("year", "by.name")
+        for where in ("year = 1", 'by.name = "x"'):
+            assert [hit.id for hit in index.search([1.0, 0.0], where=where)] == ["a"]
+        assert index.verify().ok
+    with sqlite3.connect(path / "catalog.db") as catalog:
+        plan = catalog.execute(
+            "EXPLAIN QUERY PLAN SELECT key FROM documents "
+            "WHERE json_extract(metadata, '$.by.name') = 'x'"
+        ).fetchall()
+    assert "field by.name" in plan[0][-1]
+
+
+@pytest.mark.parametrize("field", ["id", "text", "[odd name]", "a..b", "", "metadata"])
+def test_what_cannot_be_indexed_is_refused(tmp_path: Path, field: str) -> None:
+    with pytest.raises(InvalidArgument):
+        semsearch.create(tmp_path / "index", dim=2, index_fields=["year", field])
+    assert not (tmp_path / "index").exists()
+    with semsearch.create(tmp_path / "index", dim=2) as index:
+        with pytest.raises(InvalidArgument):
+            index.index_field("year", field)
+        assert index.info().index_fields == ()

@@ -360,15 +360,15 @@ def test_a_document_of_another_source_is_counted_as_moved(texts: Index, folder: 
     assert (report.replaced, report.moved) == (1, 1)
 
 
-def test_optimize_keeps_the_kind(index: Index) -> None:
+def test_optimize_chooses_the_kind_by_size(index: Index) -> None:
     index.add(
         ({"id": str(n)} for n in range(100)), np.random.default_rng(1).normal(size=(100, DIM))
     )
-    index.optimize("sq8")
+    index.optimize("ivf")
     index.delete([str(n) for n in range(60)])
     index.add({"id": "new"}, [axis(0)])
     index.optimize()
-    assert [segment.kind for segment in index.info().segments] == ["sq8"]
+    assert [segment.kind for segment in index.info().segments] == ["exact"]
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_a_text_needs_an_encoder(folder: Path, index: Index) -> None:
         index.ingest(folder / "a.txt")
 
 
-@pytest.mark.parametrize("kind", ["exact", "sq8"])
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
 def test_grouped_never_a_document_twice_and_always_k(
     folder: Path, encoder: WordEncoder, kind: str
 ) -> None:
@@ -744,7 +744,7 @@ def test_two_objects_of_one_index_see_each_other_at_once(folder: Path, index: In
             assert len(other.search(axis(0), 99)) == n + 1
         other.delete("0")
         assert "0" not in index
-        index.optimize("sq8")
+        index.optimize("ivf")
         assert len(other.search(axis(0), 99)) == 11
 
 
@@ -817,7 +817,7 @@ def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
         index.add([{"id": f"{m}"} for m in range(n, n + 4)], rows[n : n + 4])
     index.delete(["1", "20"])
     before = index.search(rows[7], 99)
-    for kind in ("sq8", "exact"):
+    for kind in ("ivf", "exact"):
         index.optimize(kind)
         (segment,) = index.info().segments
         assert (segment.rows, segment.dead, segment.kind) == (38, 0, kind)
@@ -826,7 +826,7 @@ def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
         assert index.info().version == version
         assert index.search(rows[7], 99) == before
         assert index.verify().ok
-    with pytest.raises(InvalidArgument, match="kind: expected 'exact' or 'sq8', got 'fast'"):
+    with pytest.raises(InvalidArgument, match="kind: expected one of auto, exact, ivf, got 'fast'"):
         index.optimize("fast")
 
 

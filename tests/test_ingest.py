@@ -116,7 +116,7 @@ def test_an_error_of_the_documents_is_raised_as_it_is(index: Index) -> None:
 def test_an_edited_paragraph_is_all_that_is_embedded(index: Index, encoder: WordEncoder) -> None:
     written = paragraphs(40)
     index.add({"id": "book", "title": "Book", "text": "\n\n".join(written)})
-    index.optimize("sq8")
+    index.optimize("ivf")
     before = len(encoder.encoded)
     written[20] = "Another paragraph in its place, of other words."
     report = index.add({"id": "book", "title": "Book", "text": "\n\n".join(written)})

@@ -24,7 +24,7 @@ from semsearch.storage.catalog import Catalog
 from semsearch.storage.checksum import ends_checksum, file_checksum, row_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
-from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State
+from semsearch.storage.rows import ChunkRow, DocumentRow, FoundRow, SegmentRow, State
 from semsearch.storage.segments import SegmentHeader, read_segment, write_segment
 from semsearch.storage.writing import WriteTransaction
 
@@ -287,7 +287,7 @@ def test_a_new_catalog_is_empty_and_keeps_its_settings(catalog: Catalog) -> None
 
 def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
     odd = document(2, id="ü'\"%_", title="", metadata="{}", source="s", encoded=False)
-    segment = SegmentRow(3, 10, 12, 3, 1, 99, "sha", "ends", "sq8", 5, "sha too", "ends too")
+    segment = SegmentRow(3, 10, 12, 3, 1, 99, "sha", "ends", "ivf", 5, "sha too", "ends too")
     reject = Reject("file", 3, "why")
     with catalog.write() as transaction:
         transaction.put_documents([document(1), odd])
@@ -297,10 +297,12 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
         transaction.put_state(State(2, 4, 13, 2, 3))
     with catalog.read() as transaction:
         assert transaction.documents([odd.id, "nobody"]) == {odd.id: odd}
-        assert transaction.documents_by_key([1, 9]) == {1: document(1)}
         assert transaction.document_page(0) == [document(1), odd]
         assert transaction.document_page(1) == [odd]
-        assert transaction.chunks([12, 13]) == {12: chunk(12, 2)}
+        assert transaction.found([10, 12, 13]) == {
+            10: FoundRow(chunk(10, 1), document(1)),
+            12: FoundRow(chunk(12, 2), odd),
+        }
         assert transaction.chunks_of([2, 7]) == {2: [chunk(12, 2), chunk(11, 2, 1)], 7: []}
         assert transaction.chunk_documents([10, 12]) == {10: 1, 12: 2}
         assert transaction.chunk_keys_between(10, 11) == [10, 11]

@@ -34,6 +34,7 @@ _REJECTS_SHOWN = 10
     epilog=examples(
         "semsearch index notes/",
         "semsearch index notes/ --prune",
+        "semsearch index talks.jsonl --index-field year --index-field speaker",
         "semsearch index articles.csv --id-field url --text-field body --index indexes/articles",
     )
 )
@@ -57,6 +58,13 @@ _REJECTS_SHOWN = 10
     "--text-field", metavar="FIELD", help="Field of a table that is the text.  [default: text]"
 )
 @click.option(
+    "--index-field",
+    "index_fields",
+    metavar="FIELD",
+    multiple=True,
+    help="Metadata field to index, so that filters on it are quick when first met.",
+)
+@click.option(
     "--prune", is_flag=True, help="Delete documents of these sources that they no longer hold."
 )
 @click.option(
@@ -75,6 +83,7 @@ def index(
     chunk_tokens: int | None,
     id_field: str | None,
     text_field: str | None,
+    index_fields: tuple[str, ...],
     prune: bool,
     force: bool,
     device: str | None,
@@ -100,6 +109,8 @@ def index(
         opened(path, planned, encoder, chunk_tokens, device=device, runtime=runtime) as target,
         ingest_bar(target, planned.total_bytes) as bar,
     ):
+        if index_fields:
+            target.index_field(*index_fields)
         report = target.ingest_sources(planned, prune=prune, force=force, progress=bar)
     if as_json:
         display.echo_json({**as_json_object(path, report), "skipped_files": planned.skipped})

@@ -19,7 +19,7 @@ from semsearch.cli.options import (
     open_index,
     runtime_option,
 )
-from semsearch.cli.progress import hint
+from semsearch.cli.progress import BuildBar, hint
 
 if TYPE_CHECKING:
     from semsearch.index import IndexInfo, SegmentInfo
@@ -55,6 +55,7 @@ def _info_text(info: IndexInfo) -> str:
         "encoder": info.encoder or "none: vectors are given",
         "space": _space(info.space),
         "longest chunk": _longest_chunk(info),
+        "indexed fields": ", ".join(info.index_fields) or "none",
         "format": f"{info.format}, commit {info.version:,}",
     }
     lines = [f"  {label:<{_LABEL_COLUMN}}  {fact}" for label, fact in facts.items()]
@@ -84,7 +85,28 @@ def _segment_table(segments: Sequence[SegmentInfo]) -> list[str]:
         ]
         for segment in segments
     ]
-    return display.table(rows)
+    return [*display.table(rows), *_tuning(segments)]
+
+
+def _tuning(segments: Sequence[SegmentInfo]) -> list[str]:
+    """A line for each segment that is not searched exactly: how, and what recall was measured."""
+    return [
+        f"  segment {segment.number}: {_parameters(segment)}{_quality(segment)}"
+        for segment in segments
+        if segment.parameters
+    ]
+
+
+def _parameters(segment: SegmentInfo) -> str:
+    numbers = ", ".join(f"{name} {value}" for name, value in segment.parameters.items())
+    return f"{numbers}, {segment.index_bytes / segment.rows:.0f} bytes/vector beside them"
+
+
+def _quality(segment: SegmentInfo) -> str:
+    found = segment.quality
+    if found is None:
+        return ""
+    return f"; recall@{found.k} {found.recall:.3f}, measured with {found.sample} of its vectors"
 
 
 @click.command(epilog=examples("semsearch verify --index indexes/articles"))
@@ -147,29 +169,40 @@ def repair(ctx: click.Context, path: Path, device: str | None, runtime: str, as_
         ctx.exit(PARTLY)
 
 
-@click.command(epilog=examples("semsearch optimize --kind sq8"))
+@click.command(epilog=examples("semsearch optimize", "semsearch optimize --recall 0.99"))
 @click.option(
     "--kind",
-    type=click.Choice(["exact", "sq8"]),
-    help="Search all vectors exactly, or 8-bit codes first and the best candidates exactly; "
-    "as it is by default.",
+    type=click.Choice(["auto", "exact", "ivf"]),
+    default="auto",
+    show_default=True,
+    help="How vectors are searched: all of them; or short codes in the nearest of many lists "
+    "first, then the best candidates exactly. auto takes ivf from 20,000 vectors on.",
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 0.999, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of the true ten nearest that ivf is tuned to find.",
 )
 @index_option
 @json_option
-def optimize(kind: str | None, path: Path, as_json: bool) -> None:
+def optimize(kind: str, recall: float, path: Path, as_json: bool) -> None:
     """Make an index small and fast again.
 
-    It is merged into one segment, deleted vectors are dropped, free space is given back.
+    It is merged into one segment, deleted vectors are dropped, free space is given back. Stopped
+    half way, it is as before.
     """
-    with open_index(path) as index, hint("optimizing ..."):
+    with open_index(path) as index, BuildBar() as bar:
         before = index.info()
-        index.optimize(kind)
+        index.optimize(kind, target_recall=recall, progress=bar)
         after = index.info()
     if as_json:
         display.echo_json({"before": _info_json(before), "after": _info_json(after)})
     else:
         kinds = ", ".join(sorted({segment.kind for segment in after.segments}))
         click.echo(f"{path}: {_size(before)} -> {_size(after)}{kinds and f', {kinds}'}")
+        click.echo("".join(f"{line}\n" for line in _tuning(after.segments)), nl=False)
 
 
 def _size(info: IndexInfo) -> str:

@@ -39,6 +39,41 @@ def query_bar(total: int, *, among_answers: bool) -> tqdm[Never]:
     )
 
 
+class BuildBar:
+    """A bar for each step of building a vector index, over the vectors or rounds of it."""
+
+    def __init__(self) -> None:
+        """Show nothing before the first step."""
+        self._bar: tqdm[Never] | None = None
+        self._step = ""
+
+    def __enter__(self) -> BuildBar:
+        """Give the bar itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show how far a step is."""
+        from tqdm import tqdm
+
+        if self._bar is None or step != self._step:
+            self.__exit__()
+            self._step = step
+            self._bar = tqdm(
+                desc=step,
+                total=total,
+                unit_scale=True,
+                leave=False,
+                dynamic_ncols=True,
+                disable=not sys.stderr.isatty(),
+            )
+        self._bar.update(done - self._bar.n)
+
+
 class IngestBar:
     """A bar over the bytes of the input, with what was made of them.
 

@@ -101,6 +101,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
 @click.option(
     "--tag", metavar="NAME", default="semsearch", show_default=True, help="Name of the TREC run."
 )
+@click.option("--explain", is_flag=True, help="Show what was done, and how long it took.")
 @device_option
 @runtime_option
 @json_option
@@ -123,6 +124,7 @@ def search(
     file: BinaryIO | None,
     format_: Format | None,
     tag: str,
+    explain: bool,
     device: str | None,
     runtime: str,
     as_json: bool,
@@ -143,7 +145,7 @@ def search(
     ]
     if file is not None:
         _check_run(terms, format_, tag, as_json=as_json)
-        if offset or min_score is not None or diversity or rerank:
+        if offset or min_score is not None or diversity or rerank or explain:
             raise click.UsageError("--queries takes only --mode, --where and -k.")
         from semsearch.sources.beir import read_queries
 
@@ -168,7 +170,7 @@ def search(
         "rerank": _reranker(rerank, device) if rerank else None,
     }
     with open_index(path, device=device, runtime=runtime) as index:
-        _answer_one(index, asked, words, k, how, as_json=as_json)
+        _answer_one(index, asked, words, k, how, explain=explain, as_json=as_json)
 
 
 @click.command(
@@ -283,16 +285,21 @@ def _answer_one(
     k: int,
     how: dict[str, Any],
     *,
+    explain: bool,
     as_json: bool,
 ) -> None:
     if not as_json and not len(index):
         click.echo(_EMPTY)
         return
     with hint(f"loading {index.space.name} ..."):
-        hits = index.search(asked, k, **how)
+        explained = index.explain(asked, k, **how)
+    hits = explained.hits
+    if explain and not as_json:
+        click.echo(f"{explained}\n")
     if as_json:
         found = [_as_json(hit) for hit in hits]
-        display.echo_json({"query": words, "mode": how["mode"], "hits": found})
+        steps = {"steps": [asdict(step) for step in explained.steps]} if explain else {}
+        display.echo_json({"query": words, "mode": how["mode"], "hits": found, **steps})
     elif not hits:
         click.echo(_nothing(how))
     else:

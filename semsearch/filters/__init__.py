@@ -52,11 +52,12 @@ Python; `storage.where` must agree with it on every document.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from semsearch.errors import InvalidArgument
 from semsearch.filters.building import kind_name
-from semsearch.filters.clauses import Clauses
+from semsearch.filters.clauses import Clauses, field_of
 from semsearch.filters.expression import Expression
 from semsearch.filters.tree import (
     MAX_CONDITIONS,
@@ -91,6 +92,7 @@ __all__ = [
     "Or",
     "Order",
     "Scalar",
+    "field_of",
     "matches",
     "parse",
 ]
@@ -106,7 +108,13 @@ def parse(where: Mapping[str, Any] | str) -> Filter:
         InvalidArgument: It is not a filter; the message points at the place.
     """
     if isinstance(where, str):
-        return Expression(where).parse()
+        return _expression(where)
     if isinstance(where, Mapping):
         return Clauses().clause(where, "where", 0)
     raise InvalidArgument(f"where: expected a dict or an expression, got {kind_name(where)}")
+
+
+@lru_cache(maxsize=256)
+def _expression(text: str) -> Filter:
+    """Kept: the same few are asked again and again."""
+    return Expression(text).parse()

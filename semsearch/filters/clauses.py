@@ -116,6 +116,16 @@ def _values(raw: object, path: str) -> frozenset[Scalar]:
     return frozenset(make_value(item, _failing_at(path, at)) for at, item in enumerate(raw))
 
 
+def field_of(name: str) -> Field:
+    """A field by its name, as in a dict.
+
+    Raises:
+        InvalidArgument: It is not the name of one.
+    """
+    fail = _failing_at("field")
+    return make_field(_steps(name, fail), fail)
+
+
 def _steps(name: str, fail: Fail) -> list[str]:
     steps: list[str] = []
     at = 0

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
 
 from semsearch.errors import IndexCorrupt
 from semsearch.storage import keywords, schema
-from semsearch.storage.connection import BUSY_SECONDS, catalog_errors, engine_of, read_only_mode
+from semsearch.storage.connection import (
+    BUSY_SECONDS,
+    catalog_errors,
+    end_transaction,
+    engine_of,
+    read_only_mode,
+)
 from semsearch.storage.durable import sync
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import State, sealed
 from semsearch.storage.upgrade import record_schema
 from semsearch.storage.writing import WriteTransaction
+
+_IDLE = 4
 
 
 class Catalog:
@@ -29,9 +38,13 @@ class Catalog:
         self.path = path
         self.writable = writable
         self._engine = engine
+        self._idle: deque[Connection] = deque()
+        self._closed = False
 
     @classmethod
-    def create(cls, path: Path, settings: Mapping[str, Any]) -> None:
+    def create(
+        cls, path: Path, settings: Mapping[str, Any], index_fields: Sequence[str] = ()
+    ) -> None:
         """Make a new catalog at `path`, whole or not at all.
 
         Raises:
@@ -51,6 +64,7 @@ class Catalog:
                 connection.execute(insert(schema.state), sealed(schema.state, [first]))
                 connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
                 record_schema(connection)
+                WriteTransaction(connection, path).index_fields(index_fields)
         finally:
             engine.dispose()
         sync(temporary)
@@ -84,8 +98,23 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[ReadTransaction]:
         """One consistent view: what other processes commit meanwhile is not seen."""
-        with catalog_errors(self.path), self._engine.connect() as connection:
-            yield ReadTransaction(connection, self.path)
+        with catalog_errors(self.path):
+            # Kept between reads: to take one from the pool and give it back takes SQLAlchemy as
+            # long as SQLite takes for what a search reads.
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._engine.connect()
+            try:
+                yield ReadTransaction(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+            end_transaction(connection)
+            if self._closed or len(self._idle) >= _IDLE:
+                connection.close()
+            else:
+                self._idle.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
@@ -123,4 +152,7 @@ class Catalog:
 
     def close(self) -> None:
         """Close all connections; the last one empties the write-ahead log."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
         self._engine.dispose()

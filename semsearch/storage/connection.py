@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +17,10 @@ from semsearch.errors import IndexCorrupt, IndexLocked, StorageError
 
 BUSY_SECONDS = 30.0
 """How long another process's transaction is waited for."""
+
+
+_CACHE_KIB = 32_768
+"""Pages that a connection keeps between queries, as far as it reads so many."""
 
 
 def read_only_mode(path: Path) -> str:
@@ -58,15 +64,48 @@ def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> N
         "fullfsync = ON",
         "checkpoint_fullfsync = ON",
         "foreign_keys = ON",
-        "trusted_schema = OFF",
+        f"trusted_schema = {_trusted_schema()}",
         "journal_size_limit = 67108864",
         "temp_store = MEMORY",
+        f"cache_size = -{_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
+@cache
+def _trusted_schema() -> str:
+    """OFF where it can be: SQLite 3.40 then refuses an index on json_extract, later ones do not.
+
+    It is a second line of defence against a crafted file: there is nothing of ours that a schema
+    could call, and loading extensions is off.
+    """
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("CREATE TABLE t (a)")
+        try:
+            connection.execute("CREATE INDEX i ON t (json_extract(a, '$.b'))")
+        except sqlite3.OperationalError:
+            return "ON"
+    return "OFF"
+
+
+def dbapi_connection(connection: Connection) -> sqlite3.Connection:
+    """What SQLAlchemy wraps."""
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+
+
+def end_transaction(connection: Connection) -> None:
+    """End what SQLAlchemy or `ReadTransaction` itself has begun."""
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        dbapi_connection(connection).rollback()
+
+
 def _begin(connection: Connection) -> None:
     # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    if dbapi_connection(connection).in_transaction:  # see ReadTransaction._fetch
+        return
     how = connection.get_execution_options().get("semsearch_begin", "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {how}")
 

@@ -5,29 +5,38 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, bindparam, func, select, text
+from sqlalchemy.dialects import sqlite
 
 from semsearch.errors import IndexCorrupt, UnsupportedFormat
 from semsearch.filters import Filter
 from semsearch.storage import keywords, schema
-from semsearch.storage.connection import catalog_errors
+from semsearch.storage.connection import catalog_errors, dbapi_connection
 from semsearch.storage.keywords import Matches
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
+    FoundRow,
     SegmentRow,
     State,
     chunk_row,
     document_row,
+    found_row,
     intact,
 )
 from semsearch.storage.upgrade import schema_checksum
 from semsearch.storage.where import condition
 from semsearch.types import Reject
+
+INDEX_FIELDS = "index_fields"
+"""The setting that names the metadata fields with an index, in the order they were declared."""
 
 KEYWORDS_SINCE = 2
 """The first format with a keyword index."""
@@ -83,7 +92,9 @@ class ReadTransaction:
 
     def state(self) -> State:
         """The state row."""
-        rows = self._checked(_STATE)
+        rows = self._fetch(_STATE)
+        if not all(map(intact, rows)):
+            raise self._damaged(f"a row of {schema.state} was changed")
         if len(rows) != 1:
             raise self._damaged("the number of the newest commit is missing")
         return State(*rows[0][1:-1])
@@ -92,6 +103,13 @@ class ReadTransaction:
         """Live segments in the order of their keys."""
         rows = self._checked(_SEGMENTS)
         return [SegmentRow(*row[:-1]) for row in rows]
+
+    def _fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of what every search asks for: SQLAlchemy would take longer than SQLite itself."""
+        connection = dbapi_connection(self._connection)
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        return connection.execute(statement, values).fetchall()
 
     def _checked(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
         rows = self._connection.execute(query).all()
@@ -121,11 +139,6 @@ class ReadTransaction:
         # SQLite ends a text at a NUL: what it found for "a\0b" is "a".
         return {row.id: document_row(row) for row in rows if row.id in wanted}
 
-    def documents_by_key(self, keys: Iterable[int]) -> dict[int, DocumentRow]:
-        """The documents with these keys, by key."""
-        rows = self._connection.execute(_DOCUMENTS_BY_KEY, {"values": json_list(keys)})
-        return {row.key: document_row(row) for row in rows}
-
     def document_page(self, after: int) -> list[DocumentRow]:
         """Up to 1,000 documents whose key is above `after`, in the order they were added."""
         table = schema.documents
@@ -146,10 +159,10 @@ class ReadTransaction:
         )
         return ((row.id, row.source) for row in rows)
 
-    def chunks(self, keys: Iterable[int]) -> dict[int, ChunkRow]:
-        """Chunks by key; keys that are not there are left out."""
-        rows = self._connection.execute(_CHUNKS_BY_KEY, {"values": json_list(keys)})
-        return {row.key: chunk_row(row) for row in rows}
+    def found(self, keys: Iterable[int]) -> dict[int, FoundRow]:
+        """Chunks by key, each with its document; keys that are not there are left out."""
+        rows = self._fetch(_FOUND, json_list(keys))
+        return {row[0]: found_row(row) for row in rows}
 
     def chunks_of(self, documents: Iterable[int]) -> dict[int, list[ChunkRow]]:
         """All chunks of the documents with these keys, in reading order."""
@@ -183,15 +196,22 @@ class ReadTransaction:
         )
         return [row.key for row in rows]
 
-    def matching_chunks(self, where: Filter) -> list[int]:
+    def indexed_fields(self) -> tuple[str, ...]:
+        """Metadata fields that have an index."""
+        return tuple(self.settings().get(INDEX_FIELDS, ()))
+
+    def matching_chunks(self, where: Filter) -> NDArray[np.int64]:
         """Keys of the chunks of all documents that match a filter, ascending."""
-        statement = (
-            select(schema.chunks.c.key)
-            .join(schema.documents, schema.documents.c.key == schema.chunks.c.document)
-            .where(condition(where))
-            .order_by(schema.chunks.c.key)
-        )
-        return list(self._connection.execute(statement).scalars())
+        return self._keys(*_matching(where))
+
+    def matching_among(self, keys: Iterable[int], where: Filter) -> NDArray[np.int64]:
+        """Those of these chunks whose documents match a filter: keys, ascending."""
+        statement, values = _matching_among(where)
+        return self._keys(statement, (json_list(keys), *values))
+
+    def _keys(self, statement: str, values: Sequence[object]) -> NDArray[np.int64]:
+        rows = self._fetch(statement, *values)
+        return np.sort(np.fromiter((key for (key,) in rows), np.int64, len(rows)))
 
     def matching_ids(self, where: Filter) -> list[str]:
         """Ids of all documents that match a filter, in the order they were added."""
@@ -283,11 +303,56 @@ def json_list(values: Iterable[Any]) -> str:
     return json.dumps(list(values))
 
 
-_STATE = select(schema.state)
+Bound = tuple[str, tuple[object, ...]]
+"""A statement and the values of its parameters."""
+
+
+# Not sorted by SQLite: it would read the table of chunks, with all texts, in that order, where now
+# the index on documents tells all.
+@lru_cache(maxsize=64)
+def _matching(where: Filter) -> Bound:
+    return _bound(
+        select(schema.chunks.c.key)
+        .join(schema.documents, schema.documents.c.key == schema.chunks.c.document)
+        .where(condition(where))
+    )
+
+
+@lru_cache(maxsize=64)
+def _matching_among(where: Filter) -> Bound:
+    among = schema.chunks.c.key.in_(any_of())
+    statement, (_, *values) = _bound(
+        select(schema.chunks.c.key)
+        .join(schema.documents, schema.documents.c.key == schema.chunks.c.document)
+        .where(among, condition(where)),
+        values="",
+    )
+    return statement, tuple(values)
+
+
+def _bound(statement: Select[Any], **values: object) -> Bound:
+    compiled = statement.compile(dialect=sqlite.dialect())
+    expanded = compiled.construct_expanded_state(values)
+    return expanded.statement, tuple(expanded.positional_parameters)
+
+
+def _sql(statement: Select[Any]) -> str:
+    return str(statement.compile(dialect=sqlite.dialect()))
+
+
+_STATE = _sql(select(schema.state))
+_FOUND = _sql(
+    select(schema.chunks, schema.documents)
+    .join_from(
+        schema.chunks,
+        schema.documents,
+        schema.documents.c.key == schema.chunks.c.document,
+        isouter=True,
+    )
+    .where(schema.chunks.c.key.in_(any_of()))
+)
 _SEGMENTS = select(schema.segments).order_by(schema.segments.c.first)
 _DOCUMENTS_BY_ID = select(schema.documents).where(schema.documents.c.id.in_(any_of()))
-_DOCUMENTS_BY_KEY = select(schema.documents).where(schema.documents.c.key.in_(any_of()))
-_CHUNKS_BY_KEY = select(schema.chunks).where(schema.chunks.c.key.in_(any_of()))
 _DOCUMENT_OF_CHUNK = select(schema.chunks.c.key, schema.chunks.c.document).where(
     schema.chunks.c.key.in_(any_of())
 )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
+from semsearch.storage import schema
 from semsearch.storage.checksum import row_checksum
 from semsearch.types import Span
 
@@ -81,6 +82,13 @@ class ChunkRow(NamedTuple):
         return self.piece[offset : offset + self.length]
 
 
+class FoundRow(NamedTuple):
+    """A chunk and the document it is of; None when the catalog has lost it."""
+
+    chunk: ChunkRow
+    document: DocumentRow | None
+
+
 def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a table with their checksums; of what else they hold only its columns are kept."""
     names = [column.name for column in table.columns if column is not table.c.checksum]
@@ -95,9 +103,18 @@ def intact(row: Sequence[Any]) -> bool:
 
 def document_row(row: Sequence[Any]) -> DocumentRow:
     """A row of `schema.documents`."""
-    return DocumentRow._make([*row[:-1], intact(row)])
+    return DocumentRow._make((*row[:-1], intact(row)))
 
 
 def chunk_row(row: Sequence[Any]) -> ChunkRow:
     """A row of `schema.chunks`."""
-    return ChunkRow._make([*row[:-1], intact(row)])
+    return ChunkRow._make((*row[:-1], intact(row)))
+
+
+_CHUNK_COLUMNS = len(schema.chunks.columns)
+
+
+def found_row(row: Sequence[Any]) -> FoundRow:
+    """A row of `schema.chunks` and one of `schema.documents` (NULLs when there is none)."""
+    chunk, document = row[:_CHUNK_COLUMNS], row[_CHUNK_COLUMNS:]
+    return FoundRow(chunk_row(chunk), None if document[0] is None else document_row(document))

@@ -85,15 +85,20 @@ def condition(filter: Filter) -> ColumnElement[bool]:
     return found if place.frame is None else place.frame.where(found).correlate(documents).exists()
 
 
-def value_of(field: Field) -> ColumnElement[Any]:
-    """What conditions on `field` compare: an index on it serves all of them but `$contains`.
+def indexed(field: Field) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Value and kind of a field, as conditions on it compare them: what an index on it holds.
+
+    It serves all of them but `$contains`, `$exists` and those that negate.
 
     Raises:
-        InvalidArgument: A name of its path is not plain: letters, digits and underscores.
+        InvalidArgument: It is no metadata, or a name of its path is not plain.
     """
-    if not all(map(str.isidentifier, field.path)):
-        raise InvalidArgument(f"{field}: only a field of plain names can be indexed")
-    return _place(field).value
+    if field.part != "metadata" or not all(map(str.isidentifier, field.path)):
+        raise InvalidArgument(
+            f"{field}: only metadata can be indexed, of names of letters, digits and underscores"
+        )
+    place = _place(field)
+    return place.value, place.kind
 
 
 def _joined(join: _Join, word: str, nodes: Iterable[Filter]) -> ColumnElement[bool]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Table, delete, func, insert, select
 
-from semsearch.storage import keywords, schema
-from semsearch.storage.reading import ReadTransaction, any_of, json_list
+from semsearch.storage import field_index, keywords, schema
+from semsearch.storage.reading import INDEX_FIELDS, ReadTransaction, any_of, json_list
 from semsearch.storage.rows import ChunkRow, DocumentRow, SegmentRow, State, sealed
-from semsearch.storage.upgrade import upgrade
+from semsearch.storage.upgrade import record_schema, upgrade
 from semsearch.types import Reject
 
 
@@ -84,6 +85,19 @@ class WriteTransaction(ReadTransaction):
     def clear_rejects(self, sources: Iterable[str]) -> None:
         """Forget the rejects of sources that are being read again."""
         self._connection.execute(_DELETE_REJECTS, {"values": json_list(sources)})
+
+    def index_fields(self, names: Iterable[str]) -> None:
+        """Index metadata fields, for filters.
+
+        Raises:
+            InvalidArgument: One cannot be indexed.
+        """
+        definitions = field_index.definitions(names)
+        for statement in definitions.values():
+            self._connection.exec_driver_sql(statement)
+        listed = json.dumps(list(dict.fromkeys([*self.indexed_fields(), *definitions])))
+        self._put(schema.settings, [{"key": INDEX_FIELDS, "value": listed}])
+        record_schema(self._connection)
 
     def upgrade(self) -> None:
         """Bring an older format to the newest."""

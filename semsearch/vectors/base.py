@@ -2,14 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semsearch.errors import InvalidArgument
+
 Vectors = NDArray[np.float32]
 """`(n, dim)` float32, C-contiguous, rows of unit length (or zero)."""
+
+
+Report = Callable[[str, int, int], None]
+"""Told of what is done in a long build: the step, how much of it, of how much."""
+
+TARGET_RECALL = 0.95
+"""Share of the true ten nearest that an approximate index finds unless more is asked for."""
+
+
+def unreported(_step: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+class Allowed:
+    """The rows of one matrix that a search may return, in the forms that searches take.
+
+    Each form is made once, when first needed: keep the object between searches.
+    """
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        """Take the mask over; it must not change afterwards.
+
+        Args:
+            mask: `(n,)` bool.
+
+        Raises:
+            InvalidArgument: Not a one-dimensional boolean array.
+        """
+        if mask.dtype != np.bool_ or mask.ndim != 1:
+            raise InvalidArgument(
+                f"allowed: expected bool of shape (n,), got {mask.dtype} {mask.shape}"
+            )
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The allowed rows, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The mask with eight rows in a byte, the first in the lowest bit."""
+        return np.packbits(self.mask, bitorder="little")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was measured of an index on its own rows when it was built.
+
+    Attributes:
+        recall: Share of the true `k` nearest that were found, from 0 to 1.
+        k: How many nearest were looked for.
+        sample: How many rows were the queries.
+    """
+
+    recall: float
+    k: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an index says of itself.
+
+    Attributes:
+        parameters: What it was built with or what was tuned on its rows.
+        quality: None for exact kinds, and when there were too few rows to measure.
+    """
+
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search for one query goes about it.
+
+    Attributes:
+        scored: How many rows are scored exactly.
+        lists: How many lists their codes are ranked in first; 0 for a scan of all allowed rows.
+        of_lists: How many lists there are.
+    """
+
+    scored: int
+    lists: int = 0
+    of_lists: int = 0
 
 
 class Neighbours(NamedTuple):
@@ -45,24 +137,37 @@ class VectorIndex(Protocol):
     derived: ClassVar[bool]
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
+    def build(
+        cls,
+        vectors: Vectors,
+        *,
+        target_recall: float = TARGET_RECALL,
+        report: Report = unreported,
+    ) -> Self:
         """Make an index over the rows of `vectors`, which must not change afterwards.
+
+        Args:
+            vectors: The rows.
+            target_recall: Share of the true ten nearest to be found; for approximate kinds.
+            report: Called between steps; what it raises ends the build.
 
         Raises:
             InvalidArgument: Not a C-contiguous float32 matrix.
         """
         ...
 
-    def search(
-        self, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None
-    ) -> Neighbours:
+    def facts(self) -> Facts:
+        """Parameters, and the recall measured with them."""
+        ...
+
+    def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
         """Find the `k` rows with the highest inner product with each query.
 
         Args:
             queries: `(n_queries, dim)` floats; need not be unit length.
             k: At least 1; more than there are rows gives all of them.
-            allowed: `(n,)` mask of the rows that may be returned; all when None. Exactly
-                `min(k, allowed.sum())` columns come back.
+            allowed: The rows that may be returned; all when None. Exactly
+                `min(k, allowed.count)` columns come back.
 
         Raises:
             InvalidArgument: An argument has the wrong shape or type, or a query is not finite.
@@ -70,8 +175,16 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def plan(self, k: int, allowed: Allowed | None = None) -> Plan:
+        """How `search` would find the `k` nearest of these rows."""
+        ...
+
     def save(self, path: Path) -> None:
-        """Write the derived structure to `path` (plainly: the store makes it atomic)."""
+        """Write the derived structure to `path` (plainly: the store makes it atomic).
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         ...
 
     @classmethod

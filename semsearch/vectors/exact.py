@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.vectors import scoring
-from semsearch.vectors.base import Neighbours, Vectors
+from semsearch.vectors.base import (
+    TARGET_RECALL,
+    Allowed,
+    Facts,
+    Neighbours,
+    Plan,
+    Report,
+    Vectors,
+    unreported,
+)
 from semsearch.vectors.scoring import Pairs
 
 _SCAN_SCORES = 2**22
@@ -35,9 +44,23 @@ class MatrixOnly:
         self._vectors = scoring.check_vectors(vectors)
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
+    def build(
+        cls,
+        vectors: Vectors,
+        *,
+        target_recall: float = TARGET_RECALL,  # noqa: ARG003 (always 1)
+        report: Report = unreported,  # noqa: ARG003
+    ) -> Self:
         """See `VectorIndex.build`; takes no time."""
         return cls(vectors)
+
+    def facts(self) -> Facts:
+        """Nothing was tuned, nothing need be measured."""
+        return Facts()
+
+    def plan(self, k: int, allowed: Allowed | None = None) -> Plan:  # noqa: ARG002
+        """All allowed rows are scored."""
+        return Plan(len(self._vectors) if allowed is None else allowed.count)
 
     def save(self, path: Path) -> None:
         """Write nothing: the matrix is all there is."""
@@ -54,14 +77,11 @@ class NumpyExact(MatrixOnly):
     kind: ClassVar[str] = "numpy"
     exact: ClassVar[bool] = True
 
-    def search(
-        self, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None
-    ) -> Neighbours:
+    def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
         """See `VectorIndex.search`."""
         queries = scoring.check_queries(queries, self._vectors.shape[1])
-        rows = scoring.allowed_rows(allowed, len(self._vectors))
-        if rows is None:
-            rows = np.arange(len(self._vectors))
+        only = scoring.check_allowed(allowed, len(self._vectors))
+        rows = np.arange(len(self._vectors)) if only is None else only.rows
         k = scoring.check_k(k, len(rows))
         return scoring.stack([self._search_one(query, rows, k) for query in queries[:, None]], k)
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cache
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.errors import BackendError, DependencyMissing, IndexCorrupt, StorageError
+from semsearch.errors import BackendError, DependencyMissing
 from semsearch.vectors import scoring
-from semsearch.vectors.base import Neighbours, Vectors
+from semsearch.vectors.base import Allowed, Neighbours, Vectors
 from semsearch.vectors.exact import GATHER_BELOW, MatrixOnly, error_bound, scan, units
 from semsearch.vectors.scoring import Pairs
-
-_SELECT_ABOVE = 0.05
-"""Share of rows up to which an exact scan of the allowed ones is taken instead of the codes."""
 
 _FEW_QUERIES = 4
 """Queries up to which FAISS's own scan is no slower than one matrix product."""
@@ -25,10 +23,13 @@ _FEW_QUERIES = 4
 _FAISS_BLAS_FROM = 128_000
 """Size of a batch, in floats, from which FAISS itself uses BLAS (1.15, only without a selector)."""
 
-_NTOTAL = slice(8, 16)
-"""Where FAISS's index header keeps the number of rows (after the magic and the dimension)."""
+
+_BITS = 4
+_GROUPS = (3, 2, 1)
+"""Components to a code, the largest number that divides the dimensions: decision 0016."""
 
 
+@cache
 def _load_faiss() -> Any:
     try:
         import faiss
@@ -61,24 +62,22 @@ class FaissExact(MatrixOnly):
 
     SPARE: ClassVar[int] = 16
 
-    def search(
-        self, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None
-    ) -> Neighbours:
+    def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
         """See `VectorIndex.search`."""
         queries = scoring.check_queries(queries, self._vectors.shape[1])
-        rows = scoring.allowed_rows(allowed, len(self._vectors))
-        available = len(self._vectors) if rows is None else len(rows)
+        only = scoring.check_allowed(allowed, len(self._vectors))
+        available = len(self._vectors) if only is None else only.count
         k = scoring.check_k(k, available)
-        if self._blas_is_faster(queries, available, masked=rows is not None) or k == 0:
-            return scan(queries, self._vectors, max(k, 1), rows)
+        if self._blas_is_faster(queries, available, masked=only is not None) or k == 0:
+            return scan(queries, self._vectors, max(k, 1), None if only is None else only.rows)
         fetch = min(k + self.SPARE, available)
-        found, scores = self._scan(units(queries), fetch, None if rows is None else allowed)
+        found, scores = self._scan(units(queries), fetch, only)
         owners = np.repeat(np.arange(len(queries)), fetch)
         answer = scoring.rank(Pairs(owners, found.ravel()), queries, self._vectors, k)
         margin = 2 * error_bound(queries.shape[1])
         unsure = (scores[:, k - 1] - scores[:, -1] <= margin) & (fetch < available)
         if unsure.any():
-            again = scan(queries[unsure], self._vectors, k, rows)
+            again = scan(queries[unsure], self._vectors, k, None if only is None else only.rows)
             answer.rows[unsure] = again.rows
             answer.similarities[unsure] = again.similarities
         return answer
@@ -91,12 +90,12 @@ class FaissExact(MatrixOnly):
         return n > _FEW_QUERIES and (masked or queries.size < _FAISS_BLAS_FROM)
 
     def _scan(
-        self, queries: Vectors, fetch: int, allowed: NDArray[np.bool_] | None
+        self, queries: Vectors, fetch: int, only: Allowed | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         faiss = _load_faiss()
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
-        selector = None if allowed is None else _selector(faiss, allowed)
+        selector = None if only is None else _selector(faiss, only)
         with _backend_errors("searching"):
             faiss.knn_inner_product(
                 faiss.swig_ptr(queries),
@@ -112,96 +111,166 @@ class FaissExact(MatrixOnly):
         return _complete(rows), scores
 
 
-class FaissSQ8:
-    """One byte per component, rescored from the matrix: a quarter of the memory traffic.
+class Lists:
+    """FAISS inverted lists of codes: rows ranked roughly, in the lists nearest to a query.
 
-    The codes choose `FETCH_FACTOR * k + FETCH_EXTRA` candidates; their scores are then exact, so
-    only which rows are found is approximate.
+    Codes are product-quantised (Jegou, Douze and Schmid, "Product quantization for nearest neighbor
+    search", 2011), four bits for every two or three components of what a row differs in from the
+    centre of its list, in the layout that FAISS scans fastest (Andre, Kermarrec and Le Scouarnec,
+    "Cache locality is not enough", VLDB 2015).
     """
 
-    kind: ClassVar[str] = "sq8"
-    exact: ClassVar[bool] = False
-    derived: ClassVar[bool] = True
-
-    FETCH_FACTOR: ClassVar[int] = 2
-    FETCH_EXTRA: ClassVar[int] = 16
-
-    def __init__(self, vectors: Vectors, codes: Any) -> None:
-        self._vectors = vectors
-        self._codes = codes
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._unfiltered: dict[int, Any] = {}
+        self._filtered: WeakKeyDictionary[Allowed, Any] = WeakKeyDictionary()
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
-        """See `VectorIndex.build`; reads the matrix twice."""
-        vectors = scoring.check_vectors(vectors)
+    def empty(cls, centres: Vectors, sample: Vectors) -> Self:
+        """Make lists around `centres`; codes are fitted to the rows of `sample`."""
+        faiss = _load_faiss()
+        count, dim = centres.shape
+        quantizer = faiss.IndexFlatIP(dim)
+        quantizer.add(centres)
+        groups = dim // next(size for size in _GROUPS if dim % size == 0)
+        index = faiss.IndexIVFPQFastScan(
+            quantizer, dim, count, groups, _BITS, faiss.METRIC_INNER_PRODUCT
+        )
+        quantizer.this.disown()
+        index.own_fields = True
+        index.by_residual = True
+        index.pq.cp.min_points_per_centroid = 1  # few rows are no reason to warn
+        with _backend_errors("training"):
+            index.train(np.resize(sample, (max(len(sample), 2**_BITS), dim)))
+        return cls(index)
+
+    def add(self, vectors: Vectors) -> None:
+        """Encode the next rows."""
         with _backend_errors("encoding vectors"):
-            codes = _untrained(vectors.shape[1])
-            codes.train(vectors if len(vectors) else np.zeros((1, vectors.shape[1]), np.float32))
-            codes.add(vectors)
-        return cls(vectors, codes)
+            self._index.add(vectors)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows, and of their components."""
+        return self._index.ntotal, self._index.d
+
+    @property
+    def count(self) -> int:
+        """Number of lists."""
+        return int(self._index.nlist)
+
+    @property
+    def centres(self) -> Vectors:
+        """`(lists, dim)`, a copy."""
+        centres: Vectors = self._index.quantizer.reconstruct_n(0, self._index.nlist)
+        return centres
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """`(rows,)`: the list that each row is in."""
+        faiss = _load_faiss()
+        lists = self._index.invlists
+        owners = np.empty(self._index.ntotal, np.int64)
+        for number in range(self._index.nlist):
+            if size := lists.list_size(number):
+                owners[faiss.rev_swig_ptr(lists.get_ids(number), size)] = number
+        return owners
 
     def search(
-        self, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None
-    ) -> Neighbours:
-        """See `VectorIndex.search`; exact when few rows are allowed."""
-        queries = scoring.check_queries(queries, self._vectors.shape[1])
-        rows = scoring.allowed_rows(allowed, len(self._vectors))
-        available = len(self._vectors) if rows is None else len(rows)
-        k = scoring.check_k(k, available)
-        fetch = min(self.FETCH_FACTOR * k + self.FETCH_EXTRA, available)
-        if fetch == available or available <= _SELECT_ABOVE * len(self._vectors):
-            return scan(queries, self._vectors, max(k, 1), rows)
-        found = self._search_codes(queries, fetch, None if rows is None else allowed)
-        owners = np.repeat(np.arange(len(queries)), fetch)
-        return scoring.rank(Pairs(owners, found.ravel()), queries, self._vectors, k)
-
-    def _search_codes(
-        self, queries: Vectors, fetch: int, allowed: NDArray[np.bool_] | None
+        self, queries: Vectors, fetch: int, probes: int, only: Allowed | None = None
     ) -> NDArray[np.int64]:
-        faiss = _load_faiss()
-        parameters = None
-        if allowed is not None:
-            parameters = faiss.SearchParameters(sel=_selector(faiss, allowed))
-        with _backend_errors("searching"):
-            _, found = self._codes.search(queries, fetch, params=parameters)
-        return _complete(found)
+        """Rows in the `probes` nearest lists, of the allowed ones, best codes first.
 
-    def save(self, path: Path) -> None:
-        """Write the codes.
+        Returns:
+            `(n_queries, fetch)`; -1 in the last places where the lists hold fewer rows.
 
         Raises:
-            StorageError: The file cannot be written.
+            BackendError: FAISS failed.
         """
-        try:
-            _load_faiss().write_index(self._codes, str(path))
-        except RuntimeError as error:
-            raise StorageError(f"{path}: cannot be written: {error}") from error
+        pointer = _load_faiss().swig_ptr
+        rows = np.empty((len(queries), fetch), np.int64)
+        scores = np.empty((len(queries), fetch), np.float32)
+        with _backend_errors("searching"):
+            self._index.search_c(
+                len(queries),
+                pointer(queries),
+                fetch,
+                pointer(scores),
+                pointer(rows),
+                self._parameters(probes, only),
+            )
+        return rows
+
+    def _parameters(self, probes: int, only: Allowed | None) -> Any:
+        """Kept, because making them takes as long as looking into ten lists."""
+        faiss = _load_faiss()
+        if only is None:
+            if probes not in self._unfiltered:
+                self._unfiltered[probes] = faiss.SearchParametersIVF(nprobe=probes)
+            return self._unfiltered[probes]
+        selector = self._filtered.get(only)
+        if selector is None:
+            selector = self._filtered[only] = _selector(faiss, only)
+        return faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+
+    def search_in(
+        self,
+        queries: Vectors,
+        fetch: int,
+        chosen: NDArray[np.int64],
+        products: NDArray[np.float32],
+        only: Allowed,
+    ) -> NDArray[np.int64]:
+        """Like `search`, in chosen lists.
+
+        Args:
+            queries: `(n_queries, dim)`.
+            fetch: Columns of the answer.
+            chosen: `(n_queries, probes)` numbers of lists; -1 for none.
+            products: As `chosen`: inner products of queries and centres.
+            only: The rows that may be returned.
+
+        Raises:
+            BackendError: FAISS failed.
+        """
+        pointer = _load_faiss().swig_ptr
+        rows = np.empty((len(queries), fetch), np.int64)
+        scores = np.empty((len(queries), fetch), np.float32)
+        # FAISS's Python form of this method takes no parameters (1.15).
+        with _backend_errors("searching"):
+            self._index.search_preassigned_c(
+                len(queries),
+                pointer(queries),
+                fetch,
+                pointer(chosen),
+                pointer(products),
+                pointer(scores),
+                pointer(rows),
+                False,
+                self._parameters(chosen.shape[1], only),
+            )
+        return rows
+
+    def to_bytes(self) -> bytes:
+        """All of it, in FAISS's own form."""
+        data: bytes = _load_faiss().serialize_index(self._index).tobytes()
+        return data
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
-        """Map what `save` wrote. The file must stay as it is while the index is used.
-
-        FAISS is given the file only when every length in it is the one that these vectors need,
-        because FAISS allocates what a damaged header asks for.
+    def from_bytes(cls, data: memoryview) -> Self:
+        """Read what `to_bytes` gave: nothing else, since FAISS trusts every length in it.
 
         Raises:
-            IndexCorrupt: The file is missing, damaged or not the index of these vectors.
+            BackendError: This FAISS cannot read it.
         """
-        vectors = scoring.check_vectors(vectors)
-        _check_layout(path, *vectors.shape)
         faiss = _load_faiss()
-        try:
-            codes = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except (RuntimeError, MemoryError) as error:
-            raise IndexCorrupt(f"{path}: not readable by FAISS: {error}; rebuild it") from error
-        return cls(vectors, codes)
+        with _backend_errors("reading its index"):
+            return cls(faiss.deserialize_index(np.frombuffer(data, np.uint8)))
 
 
-def _selector(faiss: Any, allowed: NDArray[np.bool_]) -> Any:
-    bits = np.packbits(allowed, bitorder="little")
-    selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-    selector.bits_alive = bits  # FAISS keeps only a pointer
-    return selector
+def _selector(faiss: Any, allowed: Allowed) -> Any:
+    """A selector for one search; FAISS keeps only a pointer to the bits."""
+    return faiss.IDSelectorBitmap(len(allowed.bits), faiss.swig_ptr(allowed.bits))
 
 
 def _complete(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -209,44 +278,3 @@ def _complete(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if (rows < 0).any():
         raise BackendError("FAISS found fewer rows than there are; is a vector not finite?")
     return rows
-
-
-def _untrained(dim: int) -> Any:
-    faiss = _load_faiss()
-    kind = faiss.ScalarQuantizer.QT_8bit
-    return faiss.IndexScalarQuantizer(dim, kind, faiss.METRIC_INNER_PRODUCT)
-
-
-def _check_layout(path: Path, n: int, dim: int) -> None:
-    """Compare all of a file but its ranges and codes with what FAISS writes for `(n, dim)`."""
-    expected = _header(n, dim)
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(len(expected))
-    except OSError as error:
-        raise IndexCorrupt(f"{path}: cannot be read: {error}; rebuild it") from error
-    if size != len(expected) + n * dim:
-        raise IndexCorrupt(
-            f"{path}: {size} bytes; the sq8 index of {n} x {dim} vectors has "
-            f"{len(expected) + n * dim}; rebuild it"
-        )
-    ranges = slice(len(expected) - 8 - 8 * dim, len(expected) - 8)
-    if _without(header, ranges) != _without(expected, ranges):
-        raise IndexCorrupt(f"{path}: not the sq8 index of {n} x {dim} vectors; rebuild it")
-    if not np.isfinite(np.frombuffer(header[ranges], "<f4")).all():
-        raise IndexCorrupt(f"{path}: ranges of the codes are not finite; rebuild it")
-
-
-def _header(n: int, dim: int) -> bytes:
-    """All that FAISS writes before the codes: header, `2 * dim` ranges, number of codes."""
-    empty = _untrained(dim)
-    empty.train(np.zeros((1, dim), np.float32))
-    header = bytearray(_load_faiss().serialize_index(empty).tobytes())
-    header[_NTOTAL] = n.to_bytes(8, "little")
-    header[-8:] = (n * dim).to_bytes(8, "little")
-    return bytes(header)
-
-
-def _without(data: bytes, part: slice) -> bytes:
-    return data[: part.start] + data[part.stop :]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.errors import InvalidArgument
-from semsearch.vectors.base import Neighbours, Vectors
+from semsearch.vectors.base import Allowed, Neighbours, Vectors
 
 LONGEST_QUERY = 1e30
 SHORTEST_QUERY = 1e-30
@@ -53,7 +53,7 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
         raise InvalidArgument(
             f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
         )
-    lengths = np.linalg.norm(array.astype(np.float64), axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
     if not fine.all():
         worst = int(fine.argmin())
@@ -64,19 +64,17 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def allowed_rows(allowed: NDArray[np.bool_] | None, n: int) -> NDArray[np.int64] | None:
-    """Rows that a mask allows, ascending; None when it allows all.
+def check_allowed(allowed: Allowed | None, n: int) -> Allowed | None:
+    """Return what restricts a search of `n` rows; None when all are allowed.
 
     Raises:
-        InvalidArgument: Not a boolean array of shape `(n,)`.
+        InvalidArgument: It is a mask of another number of rows.
     """
     if allowed is None:
         return None
-    if allowed.dtype != np.bool_ or allowed.shape != (n,):
-        raise InvalidArgument(
-            f"allowed: expected bool of shape ({n},), got {allowed.dtype} {allowed.shape}"
-        )
-    return None if allowed.all() else np.flatnonzero(allowed)
+    if len(allowed.mask) != n:
+        raise InvalidArgument(f"allowed: expected {n} rows, got {len(allowed.mask)}")
+    return None if allowed.count == n else allowed
 
 
 def check_k(k: int, available: int) -> int:
@@ -121,6 +119,16 @@ def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours
     first = np.searchsorted(pairs.queries[order], np.arange(len(queries)))
     best = order[first[:, None] + np.arange(k)]
     return Neighbours(pairs.rows[best], scores[best])
+
+
+def rank_all(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
+    """Like `rank`, with as many candidates for each query: `(n_queries, candidates)` rows."""
+    if len(queries) != 1:
+        owners = np.repeat(np.arange(len(queries)), rows.shape[1])
+        return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
+    scores = similarities(queries, vectors[rows[0]])
+    best = np.lexsort((rows[0], -scores))[None, :k]
+    return Neighbours(rows[0][best], scores[best])
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:

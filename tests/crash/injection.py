@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import faiss
 import pyarrow as pa
 import pytest
+
+from semsearch.vectors.ivf import IVF
 
 Step = Callable[[str], None]
 
@@ -62,7 +63,7 @@ def intercepted(step: Step) -> Iterator[None]:
         patch.setattr(builtins, "open", opening)
         patch.setattr(io, "open", opening)
         patch.setattr(shutil, "copyfile", _halved(shutil.copyfile, "copyfile", 1, step))
-        patch.setattr(faiss, "write_index", _halved(faiss.write_index, "faiss", 1, step))
+        patch.setattr(IVF, "save", _halved(IVF.save, "lists", 1, step))
         patch.setattr(pa, "OSFile", lambda path, _mode: _ArrowFile(path, step))
         patch.setattr(sqlite3, "connect", _connecting(sqlite3.connect, step))
         yield

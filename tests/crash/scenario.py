@@ -113,9 +113,9 @@ SCENARIOS = {
         Operation("delete", ids=["d1", *THREE[1]]), THREE, deleted=("d0",)
     ),
     "optimize": Scenario(Operation("optimize"), THREE, deleted=("d1", "d7")),
-    "optimize sq8": Scenario(Operation("optimize", index_kind="sq8"), THREE, deleted=("d1", "d7")),
-    "optimize back": Scenario(Operation("optimize"), THREE, optimized="sq8", deleted=("d1", "d7")),
-    "repair lost derived": Scenario(REPAIR, THREE, "sq8", ("d1",), lose_derived),
+    "optimize ivf": Scenario(Operation("optimize", index_kind="ivf"), THREE, deleted=("d1", "d7")),
+    "optimize back": Scenario(Operation("optimize"), THREE, optimized="ivf", deleted=("d1", "d7")),
+    "repair lost derived": Scenario(REPAIR, THREE, "ivf", ("d1",), lose_derived),
     "repair damaged segment": Scenario(REPAIR, ENCODED, None, ("d6",), damage_one),
     "repair truncated segment": Scenario(REPAIR, ENCODED, None, ("d6",), truncate_one),
     "repair swapped segments": Scenario(REPAIR, THREE, None, ("d6",), swap_two),

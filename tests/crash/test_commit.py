@@ -134,7 +134,7 @@ def test_create_that_fails_can_be_done_again(fast_folder: Path) -> None:
             check(index, numbered(range(3)))
 
 
-@pytest.mark.parametrize("name", ["first add", "replace", "optimize", "optimize sq8"])
+@pytest.mark.parametrize("name", ["first add", "replace", "optimize", "optimize ivf"])
 def test_files_and_folder_are_flushed_before_the_commit(name: str, fast_folder: Path) -> None:
     scenario = SCENARIOS[name]
     path = fast_folder / "index"
@@ -148,8 +148,8 @@ def test_files_and_folder_are_flushed_before_the_commit(name: str, fast_folder: 
     assert len(commits) == (2 if name.startswith("optimize") else 1)
     committed = commits[0]
     files = steps[:committed]
-    written = [at for at, step in enumerate(files) if step in ("after write arrow", "after faiss")]
-    assert len(written) == (2 if name == "optimize sq8" else 1)
+    written = [at for at, step in enumerate(files) if step in ("after write arrow", "after lists")]
+    assert len(written) == (2 if name == "optimize ivf" else 1)
     for at in written:
         rest = [step for step in files[at:] if step.startswith("after") and SQL not in step]
         flushed = rest.index("after fsync")

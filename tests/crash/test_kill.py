@@ -41,7 +41,7 @@ def random_operation(rng: random.Random, state: State) -> Operation:
     if kind == "delete":
         return Operation("delete", ids=some)
     if kind == "optimize":
-        return Operation("optimize", index_kind=rng.choice(["exact", "sq8"]))
+        return Operation("optimize", index_kind=rng.choice(["exact", "ivf"]))
     if kind == "relabel":
         encoded = [id_ for id_ in some if not state[id_].given]
         label = {"label": rng.random()}

@@ -64,7 +64,7 @@ def write_all(index: Index, commits: int, acknowledged: Shared) -> None:
         write_generation(index, generation)
         acknowledged.value = generation
         if generation % 25 == 0:
-            index.optimize("sq8" if generation % 50 else "exact")
+            index.optimize("ivf" if generation % 50 else "exact")
         if generation % 10 == 0:
             index.delete(f"extra {old}" for old in range(generation - 9, generation - 3))
 
@@ -217,7 +217,7 @@ def test_a_derived_file_may_go_while_it_is_about_to_be_read(
 
     with semsearch.open(path) as index:
         write_generation(index, 1)
-        index.optimize("sq8")
+        index.optimize("ivf")
     with semsearch.open(path) as index:
         monkeypatch.setattr("semsearch.reader.search", late)
         assert generation_of(index.search(QUERY, k=K)) == 1

@@ -59,7 +59,7 @@ def unnormalised() -> Corpus:
 
 
 def near_ties() -> Corpus:
-    """Rows a few float32 roundings apart: BLAS alone would order them wrongly."""
+    """Rows a few float32 roundings apart: BLAS orders them wrongly, codes hardly at all."""
     rng = np.random.default_rng(12)
     base = gaussian(1, 96, seed=13).astype(np.float64)
     rows = unit(base + 1e-7 * rng.standard_normal((600, 96)))

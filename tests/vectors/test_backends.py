@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semsearch.errors import BackendError, DependencyMissing, InvalidArgument, StorageError
-from semsearch.vectors import KINDS, backend
+from semsearch.errors import BackendError, DependencyMissing, InvalidArgument
+from semsearch.vectors import KINDS, backend, ivf
 from semsearch.vectors import exact as exact_module
+from semsearch.vectors.base import Allowed
 from semsearch.vectors.exact import NumpyExact, scan
-from semsearch.vectors.faiss import FaissExact, FaissSQ8
+from semsearch.vectors.faiss import FaissExact, _load_faiss
+from semsearch.vectors.ivf import IVF
 from vectors.corpora import duplicates, gaussian
 
 
@@ -23,7 +25,7 @@ def test_a_kind_is_found_by_its_name(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_there_are() -> None:
-    with pytest.raises(InvalidArgument, match=r"'hnsw9'.*exact, numpy, sq8"):
+    with pytest.raises(InvalidArgument, match=r"'hnsw9'.*exact, ivf, numpy"):
         backend("hnsw9")
 
 
@@ -37,31 +39,28 @@ def test_importing_every_backend_does_not_import_faiss() -> None:
 
 def test_missing_faiss_names_the_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
+    _load_faiss.cache_clear()
     with pytest.raises(DependencyMissing, match=r"semsearch\[cpu\].*semsearch\[gpu\]"):
-        FaissSQ8.build(gaussian(3, 4))
-    with pytest.raises(DependencyMissing, match=r"semsearch\[cpu\]"):
-        FaissSQ8.load(tmp_path / "index", gaussian(3, 4))
+        IVF.build(gaussian(3, 4))
     with pytest.raises(DependencyMissing, match=r"semsearch\[cpu\]"):
         FaissExact.build(gaussian(3, 4)).search(gaussian(1, 4), 1)
 
 
 def test_an_error_of_faiss_is_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = gaussian(100, 4)
-    index = FaissSQ8.build(vectors)
-    monkeypatch.setattr(index, "_codes", Broken())
+    index = IVF.build(vectors)
+    monkeypatch.setattr(ivf, "_ROW_COST", 1e9)
+    monkeypatch.setattr(index._lists, "_index", Broken())
     with pytest.raises(BackendError, match="searching: of its own") as caught:
         index.search(vectors[:1], 3)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 class Broken:
-    def search(self, *_: object, **__: object) -> None:
+    nlist = 20
+
+    def search_c(self, *_: object) -> None:
         raise RuntimeError("of its own")
-
-
-def test_codes_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot be written"):
-        FaissSQ8.build(gaussian(3, 4)).save(tmp_path / "missing" / "index")
 
 
 @pytest.mark.parametrize("scores", [1, 7, 64, 2**20])
@@ -71,7 +70,9 @@ def test_block_sizes_change_nothing(
 ) -> None:
     vectors, queries = duplicates()
     allowed = None if share is None else np.random.default_rng(0).random(len(vectors)) < share
-    truth = NumpyExact.build(vectors).search(queries, 40, allowed=allowed)
+    truth = NumpyExact.build(vectors).search(
+        queries, 40, allowed=None if allowed is None else Allowed(allowed)
+    )
     monkeypatch.setattr(exact_module, "_SCAN_SCORES", scores * len(queries))
     monkeypatch.setattr(exact_module, "_GATHER_ROWS", scores)
     monkeypatch.setattr(exact_module, "_BATCH_SCORES", scores * 300)

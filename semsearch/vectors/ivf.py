@@ -1,0 +1,365 @@
+"""Inverted lists of short codes: the approximate kind, rescored from the matrix.
+
+Rows are parted into lists around centroids. A search looks into the lists nearest to the query,
+ranks their rows by codes of four bits for two or three components and scores the best of them
+exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semsearch.errors import BackendError, IndexCorrupt
+from semsearch.vectors import scoring
+from semsearch.vectors.base import (
+    TARGET_RECALL,
+    Allowed,
+    Facts,
+    Neighbours,
+    Plan,
+    Quality,
+    Report,
+    Vectors,
+    unreported,
+)
+from semsearch.vectors.clustering import centroids
+from semsearch.vectors.exact import scan
+from semsearch.vectors.faiss import Lists
+from semsearch.vectors.tuning import DEPTHS, Effort, Truth, coverage, measured, tuned
+
+_SEED = 0
+_ADDED_AT_A_TIME = 16_384
+_TRAINED_ON = 16_384
+
+_LIST_COST, _CANDIDATE_COST, _ROW_COST = 3.0, 2.0, 0.5
+"""About the microseconds, at 384 dimensions, to look into a list, to score a candidate, to scan an
+allowed row; only which is cheaper depends on them."""
+
+Rows = NDArray[np.int64]
+Find = Callable[[Vectors, int, int], Rows]
+"""Queries, how many candidates, how many lists -> candidates of each query, -1 where too few."""
+
+_ALMOST_ALL = 0.9
+"""Share of allowed rows from which a search is as one of all rows: some deletions cost nothing."""
+
+_WIDE = 0.5
+"""Share of allowed rows from which they are taken to lie as all rows do: the others are fewer."""
+
+_FILTER_SAMPLE = 48
+
+_MAGIC = b"semsearch ivf 1\n"
+_DIGEST = 32
+_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says before the lists themselves.
+
+    Attributes:
+        rows: How many are in the lists.
+        dim: Of each.
+        lists: How many there are.
+        target_recall: What `effort` was tuned for.
+        effort: Of a search of all rows.
+        filtered: Of a search of some of them, of which half as many may be lost.
+        quality: Measured without a filter.
+    """
+
+    rows: int
+    dim: int
+    lists: int
+    target_recall: float
+    effort: Effort
+    filtered: Effort
+    quality: Quality | None
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Header:
+        """Read what `json.dumps(asdict(header))` wrote."""
+        fields = json.loads(data)
+        effort, filtered = (_effort(fields.pop(name)) for name in ("effort", "filtered"))
+        quality = fields.pop("quality")
+        return cls(
+            **fields,
+            effort=effort,
+            filtered=filtered,
+            quality=quality and Quality(**quality),
+        )
+
+
+def _effort(fields: dict[str, list[int]]) -> Effort:
+    return Effort(**{name: tuple(values) for name, values in fields.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How the allowed rows lie in the lists.
+
+    Attributes:
+        counts: `(lists,)`: how many of each list are allowed.
+        factor: How many times as far as usual a search among them must look.
+    """
+
+    counts: Rows
+    factor: float
+
+
+class IVF:
+    """Inverted lists of codes; how far a search looks was tuned on the rows themselves.
+
+    Every answer is complete: where the lists looked into hold too few allowed rows, more are,
+    and few allowed rows are all scored.
+    """
+
+    kind: ClassVar[str] = "ivf"
+    exact: ClassVar[bool] = False
+    derived: ClassVar[bool] = True
+
+    def __init__(self, vectors: Vectors, lists: Lists, header: Header) -> None:
+        self._vectors = vectors
+        self._lists = lists
+        self._header = header
+        self._reaches: WeakKeyDictionary[Allowed, Reach] = WeakKeyDictionary()
+
+    @classmethod
+    def build(
+        cls,
+        vectors: Vectors,
+        *,
+        target_recall: float = TARGET_RECALL,
+        report: Report = unreported,
+    ) -> Self:
+        """See `VectorIndex.build`; holds the codes and a sample of the rows in memory."""
+        vectors = scoring.check_vectors(vectors)
+        rng = np.random.default_rng(_SEED)
+        lists = _filled(vectors, rng, report)
+        report("tuning", 0, 1)
+        truth = Truth.of(vectors, rng)
+        effort = tuned(lists, truth, target_recall)
+        filtered = tuned(lists, truth, _stricter(target_recall))
+        rows, dim = vectors.shape
+        header = Header(rows, dim, lists.count, target_recall, effort, filtered, None)
+        quality = measured(cls(vectors, lists, header), truth, rows)
+        report("tuning", 1, 1)
+        return cls(vectors, lists, replace(header, quality=quality))
+
+    def facts(self) -> Facts:
+        """Lists looked into and candidates scored are those for ten neighbours, unfiltered."""
+        header = self._header
+        return Facts(
+            {
+                "lists": header.lists,
+                "probed": header.effort.probes[0],
+                "scored": header.effort.scored[0],
+                "target recall": header.target_recall,
+            },
+            header.quality,
+        )
+
+    def plan(self, k: int, allowed: Allowed | None = None) -> Plan:
+        """See `VectorIndex.plan`; scores all allowed rows where that is cheaper than the lists."""
+        only = scoring.check_allowed(allowed, len(self._vectors))
+        available = len(self._vectors) if only is None else only.count
+        k = min(k, available)
+        almost_all = available >= _ALMOST_ALL * len(self._vectors)
+        effort = self._header.effort if almost_all else self._header.filtered
+        plan = self._usual(k, available, effort)
+        if plan.lists and only is not None and available < _WIDE * len(self._vectors):
+            factor = self._reach(only).factor
+            lists, scored = round(plan.lists * factor), round(plan.scored * factor)
+            plan = self._cheaper(available, Plan(scored, min(lists, plan.of_lists), plan.of_lists))
+        return plan
+
+    def _usual(self, k: int, available: int, effort: Effort) -> Plan:
+        """For allowed rows that lie as all rows do."""
+        count = self._lists.count
+        # Of the k nearest allowed rows the last is about the (k n / available)-th of all.
+        probes = effort.probes_for(k * len(self._vectors) / max(available, 1))
+        return self._cheaper(available, Plan(effort.scored_for(k), min(probes, count), count))
+
+    def _cheaper(self, available: int, plan: Plan) -> Plan:
+        cost = plan.lists * _LIST_COST + plan.scored * _CANDIDATE_COST
+        if plan.scored >= available or available * _ROW_COST < cost:
+            return Plan(available)
+        return plan
+
+    def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
+        """See `VectorIndex.search`; exact when that is cheaper, as when few rows are allowed."""
+        queries = scoring.check_queries(queries, self._vectors.shape[1])
+        n = len(self._vectors)
+        only = scoring.check_allowed(allowed, n)
+        k = scoring.check_k(k, n if only is None else only.count)
+        plan = self.plan(k, only)
+        if not plan.lists:
+            return self._scan(queries, k, only)
+        narrow = only is not None and only.count < _WIDE * n
+        find = self._reached_candidates(only) if narrow and only else self._candidates(only)
+        found = self._completed(find, queries, plan.scored, plan.lists)
+        unranked = found[:, -1] < 0  # a query of zeros, or rows all alike: no code tells them apart
+        found[unranked] = np.arange(plan.scored)
+        answer = scoring.rank_all(found, queries, self._vectors, k)
+        if unranked.any():
+            again = self._scan(queries[unranked], k, only)
+            answer.rows[unranked] = again.rows
+            answer.similarities[unranked] = again.similarities
+        return answer
+
+    def _scan(self, queries: Vectors, k: int, only: Allowed | None) -> Neighbours:
+        return scan(queries, self._vectors, max(k, 1), None if only is None else only.rows)
+
+    def _completed(self, find: Find, queries: Vectors, fetch: int, probes: int) -> Rows:
+        """`(n_queries, fetch)` candidates, looking further where the lists hold too few."""
+        found = find(queries, fetch, probes)
+        short = np.flatnonzero(found[:, -1] < 0)
+        if len(short) and probes < self._lists.count:
+            found[short] = self._completed(find, queries[short], fetch, 4 * probes)
+        return found
+
+    def _candidates(self, only: Allowed | None) -> Find:
+        """Candidates of the nearest lists."""
+
+        def find(queries: Vectors, fetch: int, probes: int) -> Rows:
+            return self._lists.search(queries, fetch, min(probes, self._lists.count), only)
+
+        return find
+
+    def _reached_candidates(self, only: Allowed) -> Find:
+        """Candidates among the few rows that a filter allows.
+
+        They may lie together, far from the query. So lists are taken, nearest
+        first, until they hold as large a share of the allowed rows as `probes` lists hold of all.
+        """
+        reach = self._reach(only)
+
+        def find(queries: Vectors, fetch: int, probes: int) -> Rows:
+            products = queries @ self._centres.T
+            order = np.argsort(-products, axis=1)
+            held = np.cumsum(reach.counts[order], axis=1)
+            wanted = min(1.0, probes / self._lists.count) * only.count
+            needed = 1 + (held < wanted).sum(axis=1, keepdims=True)
+            order = order[:, : needed.max()]
+            useless = (np.arange(order.shape[1]) >= needed) | (reach.counts[order] == 0)
+            nearest = np.take_along_axis(products, order, axis=1)
+            chosen = np.where(useless, -1, order)
+            return self._lists.search_in(queries, fetch, chosen, nearest, only)
+
+        return find
+
+    def _reach(self, only: Allowed) -> Reach:
+        reach = self._reaches.get(only)
+        if reach is None:
+            counts = np.bincount(self._owners[only.mask], minlength=self._lists.count)
+            factor = self._measured_factor(only, counts)
+            reach = self._reaches[only] = Reach(counts, factor)
+        return reach
+
+    def _measured_factor(self, only: Allowed, counts: Rows) -> float:
+        """How many times the usual share of the allowed rows holds enough of the nearest.
+
+        1 where they lie as all rows do. Measured like the effort itself, on fewer rows.
+        """
+        rng = np.random.default_rng(_SEED)
+        truth = Truth.of(self._vectors, rng, only.rows, sample=_FILTER_SAMPLE, depth=DEPTHS[0])
+        if not truth.rows.size:
+            return self._lists.count
+        order = np.argsort(-(truth.queries @ self._centres.T), axis=1)
+        held = np.cumsum(counts[order], axis=1)
+        places = np.argsort(order, axis=1)
+        at = np.take_along_axis(places, self._owners[truth.rows], axis=1)
+        found_at = np.take_along_axis(held, at, axis=1) / only.count
+        share = np.quantile(found_at, coverage(_stricter(self._header.target_recall)))
+        usual = self._header.filtered.probes_for(DEPTHS[0] * len(self._vectors) / only.count)
+        return max(1.0, float(share) * self._lists.count / usual)
+
+    @cached_property
+    def _owners(self) -> Rows:
+        return self._lists.owners
+
+    @cached_property
+    def _centres(self) -> Vectors:
+        return self._lists.centres
+
+    def save(self, path: Path) -> None:
+        """Write the header and the lists, and first a checksum of both."""
+        header = json.dumps(asdict(self._header)).encode()
+        body = len(header).to_bytes(_LENGTH, "little") + header + self._lists.to_bytes()
+        with path.open("wb") as file:
+            file.write(_MAGIC + hashlib.sha256(body).digest())
+            file.write(body)
+
+    @classmethod
+    def load(cls, path: Path, vectors: Vectors) -> Self:
+        """Read what `save` wrote, all of it: it is small beside the vectors.
+
+        FAISS is given nothing that has not passed the checksum, because it trusts what it reads.
+
+        Raises:
+            IndexCorrupt: The file is missing, damaged or not the index of these vectors.
+        """
+        vectors = scoring.check_vectors(vectors)
+        body = _checked_body(path)
+        end = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
+        try:
+            header = Header.from_json(bytes(body[_LENGTH:end]))
+        except (KeyError, TypeError) as error:
+            raise IndexCorrupt(f"{path}: of another version of semsearch; rebuild it") from error
+        if (header.rows, header.dim) != vectors.shape:
+            raise IndexCorrupt(
+                f"{path}: the index of {header.rows} x {header.dim} vectors, not of "
+                f"{len(vectors)} x {vectors.shape[1]}; rebuild it"
+            )
+        try:
+            return cls(vectors, Lists.from_bytes(body[end:]), header)
+        except BackendError as error:
+            raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
+
+
+def _stricter(target_recall: float) -> float:
+    """With half the misses: what a filter leaves is seldom spread as the sample is."""
+    return (1 + target_recall) / 2
+
+
+def list_count(rows: int) -> int:
+    """How many lists to part rows into: fewer cost more codes, more cost more lists."""
+    return max(1, min(rows, round(2 * math.sqrt(rows))))
+
+
+def _filled(vectors: Vectors, rng: np.random.Generator, report: Report) -> Lists:
+    n = len(vectors)
+    centres = centroids(vectors, list_count(n), rng, report)
+    sample = vectors[np.sort(rng.choice(n, min(n, _TRAINED_ON), replace=False))]
+    lists = Lists.empty(centres, sample if n else centres)
+    for part in scoring.blocks(n, _ADDED_AT_A_TIME):
+        report("encoding", part.start, n)
+        lists.add(vectors[part])
+    return lists
+
+
+def _checked_body(path: Path) -> memoryview:
+    """All of a file after its checksum.
+
+    Raises:
+        IndexCorrupt: It cannot be read, or is not as it was written.
+    """
+    try:
+        data = memoryview(path.read_bytes())
+    except OSError as error:
+        raise IndexCorrupt(f"{path}: cannot be read: {error}; rebuild it") from error
+    start = len(_MAGIC) + _DIGEST
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise IndexCorrupt(f"{path}: not an ivf index; rebuild it")
+    if hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
+        raise IndexCorrupt(f"{path}: damaged; rebuild it")
+    return data[start:]

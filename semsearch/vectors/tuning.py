@@ -1,0 +1,203 @@
+"""How far an approximate search must look: measured on an index's own rows, never guessed.
+
+A sample of the rows are the queries. What is nearest to each is the truth, itself and its copies
+left out: a real query is no copy of a row, and copies lie in one list, found too easily. Two
+things can lose a true neighbour: the list it lies in is not looked into, or its code ranks it too
+low to be scored exactly. Each is measured by itself, for several numbers of neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semsearch.vectors.base import Allowed, Neighbours, Quality, Vectors
+from semsearch.vectors.exact import scan
+from semsearch.vectors.faiss import Lists
+
+DEPTHS = (10, 30, 100, 300, 1000)
+"""Numbers of neighbours for which the effort is measured; others are interpolated."""
+
+_SAMPLE = 256
+_CANDIDATES = 8
+"""Candidates looked at in search of a true neighbour, for each one wanted."""
+
+_COPY, _COPIES = 0.85, 100
+"""Cosine from which a row is a copy of another, and how many of one are looked for."""
+
+_LOST_IN_RANKING = 0.2
+"""Share of the misses that may be due to codes; scoring more is cheaper than more lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a search needs for the wanted recall, by the number of neighbours it looks for.
+
+    Attributes:
+        depths: Ascending numbers of neighbours.
+        probes: How many lists hold enough of so many true neighbours.
+        scored: How many candidates hold enough of so many true neighbours, once their lists
+            are looked into.
+    """
+
+    depths: tuple[int, ...]
+    probes: tuple[int, ...]
+    scored: tuple[int, ...]
+
+    def probes_for(self, depth: float) -> int:
+        """Lists to look into for `depth` neighbours."""
+        return _at(depth, self.depths, self.probes)
+
+    def scored_for(self, k: int) -> int:
+        """Candidates to score exactly for `k` hits."""
+        return max(k, _at(k, self.depths, self.scored))
+
+
+@lru_cache(maxsize=1024)
+def _at(depth: float, depths: tuple[int, ...], values: tuple[int, ...]) -> int:
+    """Interpolate between what was measured; beyond it, grow in proportion."""
+    if depth >= depths[-1]:
+        return int(np.ceil(values[-1] * depth / depths[-1]))
+    return int(np.ceil(np.interp(depth, depths, values)))
+
+
+class Searchable(Protocol):
+    """What recall can be measured of."""
+
+    def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
+        """See `VectorIndex.search`."""
+        ...
+
+
+class Truth(NamedTuple):
+    """True neighbours of sampled rows, nearest first, the row itself and its copies left out.
+
+    Attributes:
+        queries: `(q, dim)`: the sampled rows.
+        left_out: For each of them, which rows do not count.
+        rows: `(q, depth)` their neighbours.
+    """
+
+    queries: Vectors
+    left_out: list[NDArray[np.int64]]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        vectors: Vectors,
+        rng: np.random.Generator,
+        allowed: NDArray[np.int64] | None = None,
+        *,
+        sample: int = _SAMPLE,
+        depth: int = DEPTHS[-1],
+    ) -> Truth:
+        """Find the neighbours of random rows by exact search.
+
+        Args:
+            vectors: The rows.
+            rng: Draws the sample.
+            allowed: Ascending rows that may be neighbours; all when None.
+            sample: How many rows to draw at most; those of too many copies are left out again.
+            depth: How many neighbours to find at most; fewer, or none, where half of the sample
+                has not so many.
+        """
+        n = len(vectors)
+        drawn = np.sort(rng.choice(n, min(n, sample), replace=False))
+        queries = np.ascontiguousarray(vectors[drawn])
+        found = scan(queries, vectors, depth + 1 + _COPIES, allowed)
+        copies = (found.similarities >= _COPY) | (found.rows == drawn[:, None])
+        others = (~copies).sum(axis=1)
+        half = int(np.median(others)) if n else 0
+        deep = max((each for each in DEPTHS if each <= min(half, depth)), default=0)
+        used = np.flatnonzero(others >= max(deep, 1))
+        return cls(
+            queries[used],
+            [found.rows[place][copies[place]] for place in used],
+            np.array(
+                [found.rows[place][~copies[place]][:deep] for place in used], np.int64
+            ).reshape(len(used), deep),
+        )
+
+    def others(self, place: int, n: int) -> Allowed:
+        """The rows of `n` that count for one of the queries."""
+        mask = np.ones(n, np.bool_)
+        mask[self.left_out[place]] = False
+        return Allowed(mask)
+
+
+def tuned(lists: Lists, truth: Truth, target_recall: float) -> Effort:
+    """Find the least effort that finds a share of `target_recall` of the true neighbours."""
+    depths = tuple(depth for depth in DEPTHS if depth <= truth.rows.shape[1])
+    if not depths:
+        return Effort(DEPTHS[:1], (lists.count,), (_CANDIDATES * DEPTHS[0],))
+    places = _list_places(lists, truth)
+    probes = [_needed(places[:, :depth], coverage(target_recall)) for depth in depths]
+    scored = [
+        _needed(
+            _candidate_places(lists, truth, depth, most),
+            target_recall / coverage(target_recall),
+        )
+        for depth, most in zip(depths, probes, strict=True)
+    ]
+    return Effort(depths, tuple(probes), tuple(scored))
+
+
+def coverage(target_recall: float) -> float:
+    """Share of the true neighbours that must lie in the lists looked into."""
+    return target_recall / (1 - _LOST_IN_RANKING * (1 - target_recall))
+
+
+def _needed(places: NDArray[np.int64], share: float) -> int:
+    """How many places from the first hold a `share` of what stands at `places`, from 0."""
+    if not places.size:
+        return 1
+    wanted = min(max(int(np.ceil(share * places.size)), 1), places.size)
+    return int(np.partition(places.ravel(), wanted - 1)[wanted - 1]) + 1
+
+
+def _list_places(lists: Lists, truth: Truth) -> NDArray[np.int64]:
+    """In which place, from the nearest list on, each true neighbour's list is for its query."""
+    order = np.argsort(-(truth.queries @ lists.centres.T), axis=1, kind="stable")
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(order.shape[1])[None], axis=1)
+    return np.take_along_axis(places, lists.owners[truth.rows], axis=1)
+
+
+def _candidate_places(lists: Lists, truth: Truth, depth: int, probes: int) -> NDArray[np.int64]:
+    """In which place the codes rank the true neighbours that are in the lists looked into."""
+    n = lists.shape[0]
+    fetch = min(_CANDIDATES * depth, n)
+    places: list[NDArray[np.int64]] = []
+    for place, rows in enumerate(truth.rows[:, :depth]):
+        query = truth.queries[place, None]
+        candidates = lists.search(query, fetch, probes, truth.others(place, n))[0]
+        order = np.argsort(candidates, kind="stable")
+        at = np.minimum(np.searchsorted(candidates[order], rows), len(order) - 1)
+        places.append(order[at][candidates[order[at]] == rows])
+    return np.concatenate(places)
+
+
+def measured(index: Searchable, truth: Truth, n: int) -> Quality | None:
+    """Recall of a search for the ten nearest; None with fewer than that."""
+    k = DEPTHS[0]
+    if truth.rows.shape[1] < k:
+        return None
+    hits = 0
+    for place, rows in enumerate(truth.rows[:, :k]):
+        query = truth.queries[place, None]
+        found = index.search(query, k, allowed=truth.others(place, n)).rows
+        hits += len(np.intersect1d(found, rows))
+    return Quality(hits / (k * len(truth.rows)), k, len(truth.rows))
+
+
+def sampled_recall(
+    index: Searchable, vectors: Vectors, rng: np.random.Generator, sample: int
+) -> Quality | None:
+    """Like `measured`, on rows drawn anew."""
+    truth = Truth.of(vectors, rng, sample=sample, depth=DEPTHS[0])
+    return measured(index, truth, len(vectors))
