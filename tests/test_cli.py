@@ -753,6 +753,27 @@ def test_search_json_is_exact(built: Path) -> None:
 
 
 @pytest.mark.model
+def test_explain_shows_what_was_done(built: Path) -> None:
+    asked = ("search", "penguins", "-k", "2", "--where", "year = 1911", "--explain")
+    out = succeed(*asked, "--index", built)
+    steps, *hits = out.split("\n\n")
+    assert re.search(r"\d\.\d\d ms  filter: \d+ passages match, looked up", steps)
+    assert steps.splitlines()[-1].endswith("in all")
+    assert len(hits) == 2
+    steps = json.loads(succeed(*asked, "--json", "--index", built))["steps"]
+    assert {"what", "milliseconds"} == set(steps[0])
+
+
+@pytest.mark.model
+def test_a_field_is_indexed_with_its_documents(built: Path, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    corpus = built.parent / "corpus.jsonl"
+    succeed("index", corpus, "--index-field", "year", "--index", path)
+    assert re.search(r"indexed fields +year\n", succeed("info", "--index", path))
+    fail("index", corpus, "--index-field", "title", "--index", path)
+
+
+@pytest.mark.model
 def test_group_shows_a_document_once(built: Path) -> None:
     def ids(*options: str) -> list[str]:
         out = succeed("search", "the ship's cook", "-k", "8", "--index", built, "--json", *options)

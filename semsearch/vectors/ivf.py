@@ -50,9 +50,6 @@ Rows = NDArray[np.int64]
 Find = Callable[[Vectors, int, int], Rows]
 """Queries, how many candidates, how many lists -> candidates of each query, -1 where too few."""
 
-_ALMOST_ALL = 0.9
-"""Share of allowed rows from which a search is as one of all rows: some deletions cost nothing."""
-
 _WIDE = 0.5
 """Share of allowed rows from which they are taken to lie as all rows do: the others are fewer."""
 
@@ -72,8 +69,7 @@ class Header:
         dim: Of each.
         lists: How many there are.
         target_recall: What `effort` was tuned for.
-        effort: Of a search of all rows.
-        filtered: Of a search of some of them, of which half as many may be lost.
+        effort: Tuned for fewer misses, see `_aim`.
         quality: Measured without a filter.
     """
 
@@ -82,25 +78,15 @@ class Header:
     lists: int
     target_recall: float
     effort: Effort
-    filtered: Effort
     quality: Quality | None
 
     @classmethod
     def from_json(cls, data: bytes) -> Header:
         """Read what `json.dumps(asdict(header))` wrote."""
         fields = json.loads(data)
-        effort, filtered = (_effort(fields.pop(name)) for name in ("effort", "filtered"))
+        effort = {name: tuple(values) for name, values in fields.pop("effort").items()}
         quality = fields.pop("quality")
-        return cls(
-            **fields,
-            effort=effort,
-            filtered=filtered,
-            quality=quality and Quality(**quality),
-        )
-
-
-def _effort(fields: dict[str, list[int]]) -> Effort:
-    return Effort(**{name: tuple(values) for name, values in fields.items()})
+        return cls(**fields, effort=Effort(**effort), quality=quality and Quality(**quality))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +133,9 @@ class IVF:
         lists = _filled(vectors, rng, report)
         report("tuning", 0, 1)
         truth = Truth.of(vectors, rng)
-        effort = tuned(lists, truth, target_recall)
-        filtered = tuned(lists, truth, _stricter(target_recall))
+        effort = tuned(lists, truth, _aim(target_recall))
         rows, dim = vectors.shape
-        header = Header(rows, dim, lists.count, target_recall, effort, filtered, None)
+        header = Header(rows, dim, lists.count, target_recall, effort, None)
         quality = measured(cls(vectors, lists, header), truth, rows)
         report("tuning", 1, 1)
         return cls(vectors, lists, replace(header, quality=quality))
@@ -173,18 +158,16 @@ class IVF:
         only = scoring.check_allowed(allowed, len(self._vectors))
         available = len(self._vectors) if only is None else only.count
         k = min(k, available)
-        almost_all = available >= _ALMOST_ALL * len(self._vectors)
-        effort = self._header.effort if almost_all else self._header.filtered
-        plan = self._usual(k, available, effort)
+        plan = self._usual(k, available)
         if plan.lists and only is not None and available < _WIDE * len(self._vectors):
             factor = self._reach(only).factor
             lists, scored = round(plan.lists * factor), round(plan.scored * factor)
             plan = self._cheaper(available, Plan(scored, min(lists, plan.of_lists), plan.of_lists))
         return plan
 
-    def _usual(self, k: int, available: int, effort: Effort) -> Plan:
+    def _usual(self, k: int, available: int) -> Plan:
         """For allowed rows that lie as all rows do."""
-        count = self._lists.count
+        count, effort = self._lists.count, self._header.effort
         # Of the k nearest allowed rows the last is about the (k n / available)-th of all.
         probes = effort.probes_for(k * len(self._vectors) / max(available, 1))
         return self._cheaper(available, Plan(effort.scored_for(k), min(probes, count), count))
@@ -279,8 +262,8 @@ class IVF:
         places = np.argsort(order, axis=1)
         at = np.take_along_axis(places, self._owners[truth.rows], axis=1)
         found_at = np.take_along_axis(held, at, axis=1) / only.count
-        share = np.quantile(found_at, coverage(_stricter(self._header.target_recall)))
-        usual = self._header.filtered.probes_for(DEPTHS[0] * len(self._vectors) / only.count)
+        share = np.quantile(found_at, coverage(_aim(self._header.target_recall)))
+        usual = self._header.effort.probes_for(DEPTHS[0] * len(self._vectors) / only.count)
         return max(1.0, float(share) * self._lists.count / usual)
 
     @cached_property
@@ -326,8 +309,11 @@ class IVF:
             raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
 
 
-def _stricter(target_recall: float) -> float:
-    """With half the misses: what a filter leaves is seldom spread as the sample is."""
+def _aim(target_recall: float) -> float:
+    """What rows must find, so that queries find what is wanted: half of the misses.
+
+    Centroids and codes were made of the rows; queries, and what a filter leaves, fit them less.
+    """
     return (1 + target_recall) / 2
 
 

@@ -26,8 +26,8 @@ _SAMPLE = 256
 _CANDIDATES = 8
 """Candidates looked at in search of a true neighbour, for each one wanted."""
 
-_COPY, _COPIES = 0.85, 100
-"""Cosine from which a row is a copy of another, and how many of one are looked for."""
+_COPY, _COPIES = 0.85, 20
+"""Cosine from which a row is a copy of another, and how many of one are looked for at least."""
 
 _LOST_IN_RANKING = 0.2
 """Share of the misses that may be due to codes; scoring more is cheaper than more lists."""
@@ -109,7 +109,7 @@ class Truth(NamedTuple):
         n = len(vectors)
         drawn = np.sort(rng.choice(n, min(n, sample), replace=False))
         queries = np.ascontiguousarray(vectors[drawn])
-        found = scan(queries, vectors, depth + 1 + _COPIES, allowed)
+        found = scan(queries, vectors, depth + 1 + max(_COPIES, depth // 10), allowed)
         copies = (found.similarities >= _COPY) | (found.rows == drawn[:, None])
         others = (~copies).sum(axis=1)
         half = int(np.median(others)) if n else 0
@@ -137,11 +137,9 @@ def tuned(lists: Lists, truth: Truth, target_recall: float) -> Effort:
         return Effort(DEPTHS[:1], (lists.count,), (_CANDIDATES * DEPTHS[0],))
     places = _list_places(lists, truth)
     probes = [_needed(places[:, :depth], coverage(target_recall)) for depth in depths]
+    ranked = target_recall / coverage(target_recall)
     scored = [
-        _needed(
-            _candidate_places(lists, truth, depth, most),
-            target_recall / coverage(target_recall),
-        )
+        _needed(_candidate_places(lists, truth, depth, most)[places[:, :depth] < most], ranked)
         for depth, most in zip(depths, probes, strict=True)
     ]
     return Effort(depths, tuple(probes), tuple(scored))
@@ -169,17 +167,22 @@ def _list_places(lists: Lists, truth: Truth) -> NDArray[np.int64]:
 
 
 def _candidate_places(lists: Lists, truth: Truth, depth: int, probes: int) -> NDArray[np.int64]:
-    """In which place the codes rank the true neighbours that are in the lists looked into."""
+    """In which place the codes rank each true neighbour, if its list is looked into.
+
+    Returns:
+        `(q, depth)`; behind all candidates where it is not among them.
+    """
     n = lists.shape[0]
     fetch = min(_CANDIDATES * depth, n)
-    places: list[NDArray[np.int64]] = []
-    for place, rows in enumerate(truth.rows[:, :depth]):
-        query = truth.queries[place, None]
-        candidates = lists.search(query, fetch, probes, truth.others(place, n))[0]
+    places = np.full((len(truth.rows), depth), fetch)
+    for number, rows in enumerate(truth.rows[:, :depth]):
+        query = truth.queries[number, None]
+        candidates = lists.search(query, fetch, probes, truth.others(number, n))[0]
         order = np.argsort(candidates, kind="stable")
-        at = np.minimum(np.searchsorted(candidates[order], rows), len(order) - 1)
-        places.append(order[at][candidates[order[at]] == rows])
-    return np.concatenate(places)
+        at = order[np.minimum(np.searchsorted(candidates[order], rows), len(order) - 1)]
+        there = candidates[at] == rows
+        places[number, there] = at[there]
+    return places
 
 
 def measured(index: Searchable, truth: Truth, n: int) -> Quality | None:

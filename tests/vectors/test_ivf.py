@@ -91,7 +91,7 @@ def test_lists_that_hold_too_few_are_not_the_end(
     index: IVF, clusters: tuple[Vectors, Vectors], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     least = Effort((10,), (1,), (12,))
-    monkeypatch.setattr(index, "_header", replace(index._header, effort=least, filtered=least))
+    monkeypatch.setattr(index, "_header", replace(index._header, effort=least))
     queries = clusters[1]
     allowed = Allowed(np.arange(ROWS) % 97 == 0)
     assert index.search(queries, 40).rows.shape == (QUERIES, 40)
