@@ -50,9 +50,8 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "text"
-    questions = shared / "analogies" / "questions-words.txt"
+    parser = report.parser(__doc__)
+    questions = report.DATASETS / "text" / "analogies" / "questions-words.txt"
     parser.add_argument("--questions", type=Path, default=questions)
     return parser
 

@@ -12,8 +12,6 @@ warm query: `Index.search` in one process, in turn with the encoder alone.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import statistics
 import subprocess
@@ -21,10 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import glosses
 import report
 
 import semsearch
@@ -56,11 +54,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "text"
-    glosses = shared / "wordnet-glosses" / "wordnet30.jsonl.gz"
-    parser.add_argument("--glosses", type=Path, default=glosses)
-    parser.add_argument("--documents", type=int, default=100_000)
+    parser = glosses.parser(__doc__)
     parser.add_argument("--processes", type=int, default=7, help="fresh ones of each kind")
     parser.add_argument("--warm", type=int, default=300, help="warm queries")
     parser.add_argument("--index", type=Path, help="made there, or used if it is there")
@@ -71,7 +65,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Build the index, run the processes in turn, then the warm queries."""
     with tempfile.TemporaryDirectory() as folder:
         path = options.index or Path(folder) / "index"
-        build(path, options)
+        glosses.indexed(path, options)
         model = str(resolve("all-MiniLM-L6-v2").path)
         commands = {
             "semsearch search": [_SEARCH, "search", QUERY, "--index", str(path)],
@@ -85,19 +79,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     costs[name].append(cost)
         warm = warm_queries(path, options.warm)
     return summary(costs, warm, options)
-
-
-def build(path: Path, options: argparse.Namespace) -> None:
-    """An index of the first definitions, unless it is there."""
-    if path.exists():
-        return
-    with (
-        semsearch.create(path) as index,
-        gzip.open(options.glosses, "rt", encoding="utf-8") as file,
-    ):
-        records = map(json.loads, islice(file, options.documents))
-        index.add({"id": one["_id"], "title": one["title"], "text": one["text"]} for one in records)
-        index.optimize()
 
 
 def process(command: list[str]) -> tuple[float, float]:

@@ -50,9 +50,10 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "text"
-    parser.add_argument("--texts", type=Path, default=shared, help="folder of the collections")
+    parser = report.parser(__doc__)
+    parser.add_argument(
+        "--texts", type=Path, default=report.DATASETS / "text", help="folder of the collections"
+    )
     parser.add_argument("--passages", type=int, default=3_000)
     parser.add_argument("--rounds", type=int, default=3, help="the best of each is taken")
     parser.add_argument("--seed", type=int, default=0)

@@ -34,7 +34,7 @@ from semsearch.latents import normalize
 
 HERE = Path(__file__).resolve().parent
 LOCAL = HERE / "results" / "local"
-PHOTOS = HERE.parent.parent / "shared" / "datasets" / "images"
+PHOTOS = report.DATASETS / "images"
 PHOTO_SIZE, SMALL_SIZE = 128, 32
 QUERIES, PER_CLASS, FIRST = 200, 200, 10
 LEAST_RECALL, LEAST_PRECISION = 0.985, 0.42
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = report.parser(__doc__)
     parser.add_argument("--vae", help="a VAE, such as DIR/taef2; needed to measure")
     parser.add_argument("--seed", type=int, default=1)
     return parser

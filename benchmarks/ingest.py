@@ -39,7 +39,7 @@ LEAST_RATIO = 0.85
 LEAST_PIPELINE = 100_000  # tokens a second
 MOST_MEMORY = 1.5  # GB
 
-_SCIFACT = Path(__file__).resolve().parents[2] / "shared/datasets/text/scifact"
+_SCIFACT = report.DATASETS / "text" / "scifact"
 
 
 class TokenizerOnly(TextEncoder):
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = report.parser(__doc__)
     parser.add_argument("--scifact", type=Path, default=_SCIFACT, help="folder of the collection")
     parser.add_argument("--documents", type=int, default=5183, help="abstracts of SciFact")
     parser.add_argument("--passages", type=int, default=1_000_000, help="short ones, for memory")

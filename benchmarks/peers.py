@@ -14,7 +14,6 @@ knob, that is turned until 95% of the true ten are found without a filter. Linux
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import shlex
@@ -25,14 +24,13 @@ import venv
 from pathlib import Path
 from typing import Any
 
+import glosses
 import numpy as np
 import report
-from engines.base import Record, Vector, Where, matching
+from engines.base import Record, Where, matching
 from engines.worker import TARGET, K
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
-
-import semsearch
 
 OURS = "semsearch"
 PEERS = {
@@ -60,11 +58,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "text"
-    glosses = shared / "wordnet-glosses" / "wordnet30.jsonl.gz"
-    parser.add_argument("--glosses", type=Path, default=glosses)
-    parser.add_argument("--documents", type=int, default=100_000)
+    parser = glosses.parser(__doc__)
     parser.add_argument("--queries", type=int, default=300, help="glosses that are not stored")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", choices=[OURS, *PEERS], help="may be repeated")
@@ -127,30 +121,29 @@ def write(data: Path, options: argparse.Namespace) -> dict[str, float]:
     Returns:
         Which share of the records each filter matches.
     """
-    with gzip.open(options.glosses, "rt", encoding="utf-8") as file:
-        glosses = [json.loads(line) for line in file]
+    every = glosses.read(options.glosses)
     rng = np.random.default_rng(options.seed)
-    order = rng.permutation(len(glosses))
+    order = rng.permutation(len(every))
     stored, asked = np.split(order[: options.documents + options.queries], [options.documents])
     if len(asked) < options.queries:
-        raise SystemExit(f"{options.glosses} has {len(glosses):,} glosses; ask for fewer")
-    every = encoded(glosses, options.cache)
-    vectors, queries = every[stored], every[asked]
+        raise SystemExit(f"{options.glosses} has {len(every):,} glosses; ask for fewer")
+    encoded = glosses.encoded(every, options.cache / "wordnet.npy")
+    vectors, queries = encoded[stored], encoded[asked]
     np.save(data / "vectors.npy", vectors)
     np.save(data / "queries.npy", queries)
-    records = described([glosses[row] for row in stored], rng)
+    records = described([every[row] for row in stored], rng)
     with (data / "records.jsonl").open("w") as lines:
         lines.writelines(json.dumps(record) + "\n" for record in records)
     return write_answers(data, records, queries @ vectors.T)
 
 
-def described(glosses: list[dict[str, Any]], rng: np.random.Generator) -> list[Record]:
+def described(chosen: list[glosses.Gloss], rng: np.random.Generator) -> list[Record]:
     """Records of glosses, years and categories drawn at random."""
-    years = rng.choice(_YEARS, len(glosses)).tolist()
-    categories = rng.choice(list(_CATEGORIES), len(glosses), p=list(_CATEGORIES.values())).tolist()
+    years = rng.choice(_YEARS, len(chosen)).tolist()
+    categories = rng.choice(list(_CATEGORIES), len(chosen), p=list(_CATEGORIES.values())).tolist()
     return [
-        Record(gloss["_id"], _text(gloss), year, category)
-        for gloss, year, category in zip(glosses, years, categories, strict=True)
+        Record(gloss["_id"], glosses.text(gloss), year, category)
+        for gloss, year, category in zip(chosen, years, categories, strict=True)
     ]
 
 
@@ -172,23 +165,6 @@ def write_answers(
         np.save(data / f"{name}.npy", ids[best])
         shares[name] = float(matches.mean())
     return shares
-
-
-def encoded(glosses: list[dict[str, Any]], cache: Path) -> Vector:
-    """`(n, dim)` unit vectors of all glosses, made once."""
-    path = cache / "wordnet.npy"
-    if not path.exists():
-        print("encoding the glosses", file=sys.stderr)
-        cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, semsearch.encoder().encode_documents(list(map(_text, glosses))))
-    vectors: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    if len(vectors) != len(glosses):
-        raise SystemExit(f"{path} has {len(vectors):,} vectors of {len(glosses):,} glosses")
-    return vectors
-
-
-def _text(gloss: dict[str, Any]) -> str:
-    return f"{gloss['title']}\n\n{gloss['text']}"
 
 
 def run(engine: str, data: Path, options: argparse.Namespace) -> dict[str, Any]:

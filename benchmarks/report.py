@@ -19,6 +19,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
+DATASETS = HERE.parent.parent / "shared" / "datasets"
+"""Public collections beside the repository, each with its SOURCE.md."""
 
 _LIBRARIES = (
     "numpy",
@@ -64,6 +66,11 @@ def main(
     if options.out.resolve() == usual:
         write_table(README, name, table(result))
     return 0 if result["passed"] else 1
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser without options, that describes itself by the first line of a runner's docstring."""
+    return argparse.ArgumentParser(description=doc.splitlines()[0] if doc else None)
 
 
 def circumstances(folder: Path | None = None) -> dict[str, Any]:

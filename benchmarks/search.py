@@ -17,8 +17,6 @@ adds. Recall is against brute force.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import statistics
 import subprocess
@@ -31,6 +29,7 @@ from typing import Any, NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import glosses
 import numpy as np
 import report
 from numpy.typing import NDArray
@@ -45,9 +44,6 @@ _NOISE = 1 / 3
 _PART = 50_000
 _YEARS, _CATEGORIES = 250, 10
 
-_GLOSSES = (
-    Path(__file__).resolve().parents[2] / "shared/datasets/text/wordnet-glosses/wordnet30.jsonl.gz"
-)
 _FIRST_ANSWER = """
 import sys, time, numpy as np
 began = time.perf_counter()
@@ -90,10 +86,8 @@ class Corpus(NamedTuple):
 
 def main() -> int:
     """Measure, or only write the table; 1 when a limit is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--glosses", type=Path, default=_GLOSSES)
+    parser = glosses.parser(__doc__)
     parser.add_argument("--vectors", type=Path, help=".npy of their embeddings, or made there")
-    parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--kinds", nargs="+", default=["exact", "ivf"])
     parser.add_argument("--keep", type=Path, help="make the index here and leave it, or use it")
@@ -103,12 +97,12 @@ def main() -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Build the index, then measure each kind on it."""
-    with gzip.open(options.glosses, "rt", encoding="utf-8") as file:
-        glosses = [json.loads(line) for line in file]
-    corpus = _corpus(_vectors(glosses, options.vectors), options.documents, options.queries)
+    every = glosses.read(options.glosses)
+    real = np.asarray(glosses.encoded(every, options.vectors))
+    corpus = _corpus(real, options.documents, options.queries)
     with tempfile.TemporaryDirectory() as temporary:
         path = (options.keep or Path(temporary)) / "index"
-        index = build(path, corpus, glosses)
+        index = build(path, corpus, every)
         kinds = [_kind(index, kind, corpus) for kind in options.kinds]
         index.close()
         first = _open_to_first_answer(path, corpus.queries[0])
@@ -120,21 +114,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         **report.circumstances(path.parent),
     }
     return {**result, "passed": not (missed := _missed(result)), "missed": missed}
-
-
-def _vectors(glosses: list[dict[str, Any]], path: Path | None) -> Matrix:
-    if path is not None and path.exists():
-        found: Matrix = np.load(path)
-        return found
-    from semsearch.encoders import load
-
-    made: Matrix = load("all-MiniLM-L6-v2").encode_documents(
-        [f"{gloss['title']}\n\n{gloss['text']}" for gloss in glosses]
-    )
-    made = np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
-    if path is not None:
-        np.save(path, made)
-    return made
 
 
 def _corpus(real: Matrix, n: int, n_queries: int) -> Corpus:
@@ -152,7 +131,7 @@ def _corpus(real: Matrix, n: int, n_queries: int) -> Corpus:
     return Corpus(rows, owners, real[queries])
 
 
-def build(path: Path, corpus: Corpus, glosses: list[dict[str, Any]]) -> semsearch.Index:
+def build(path: Path, corpus: Corpus, every: list[glosses.Gloss]) -> semsearch.Index:
     """The index, unless it is there."""
     if path.exists():
         return semsearch.open(path)
@@ -161,19 +140,19 @@ def build(path: Path, corpus: Corpus, glosses: list[dict[str, Any]]) -> semsearc
     near = _near(corpus)
     for at in range(0, len(corpus.rows), _PART):
         part = range(at, min(at + _PART, len(corpus.rows)))
-        index.add(_documents(part, corpus, glosses, near), corpus.rows[at : at + _PART])
+        index.add(_documents(part, corpus, every, near), corpus.rows[at : at + _PART])
     return index
 
 
 def _documents(
-    part: range, corpus: Corpus, glosses: list[dict[str, Any]], near: Mask
+    part: range, corpus: Corpus, every: list[glosses.Gloss], near: Mask
 ) -> Iterator[dict[str, Any]]:
     for n in part:
-        gloss = glosses[corpus.owners[n]]
+        gloss = every[corpus.owners[n]]
         yield {
             "id": f"n{n:08d}",
             "title": gloss["title"],
-            "text": gloss["text"] + (f" ({n})" if n >= len(glosses) else ""),
+            "text": gloss["text"] + (f" ({n})" if n >= len(every) else ""),
             "metadata": {
                 "year": 1775 + n % _YEARS,
                 "category": "abcdefghij"[n // _YEARS % _CATEGORIES],

@@ -11,7 +11,6 @@ each mode. No query is asked twice. Clients and server share the machine's cores
 from __future__ import annotations
 
 import argparse
-import gzip
 import http.client
 import json
 import subprocess
@@ -21,14 +20,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import glosses
 import numpy as np
 import report
-
-import semsearch
 
 LEAST_RATIO = 3.0
 HEADERS = {"Content-Type": "application/json"}
@@ -40,11 +37,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "text"
-    glosses = shared / "wordnet-glosses" / "wordnet30.jsonl.gz"
-    parser.add_argument("--glosses", type=Path, default=glosses)
-    parser.add_argument("--documents", type=int, default=100_000)
+    parser = glosses.parser(__doc__)
     parser.add_argument("--vectors", type=Path, help=".npy of the model's vectors, to save time")
     parser.add_argument("--folder", type=Path, help="of the index `glosses`, made if not there")
     parser.add_argument("--clients", type=int, default=32)
@@ -57,7 +50,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Build the index, serve it, ask it."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        build(folder / "glosses", options)
+        vectors = None if options.vectors is None else np.load(options.vectors, mmap_mode="r")
+        glosses.indexed(folder / "glosses", options, vectors)
         queries = Queries(options.glosses)
         with served(folder) as port:
             figures = [measured(mode, port, queries, options) for mode in ("dense", "hybrid")]
@@ -71,21 +65,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "passed": figures[0]["ratio"] >= LEAST_RATIO and not any(one["errors"] for one in figures),
         **report.circumstances(options.folder),
     }
-
-
-def build(path: Path, options: argparse.Namespace) -> None:
-    """An index of the first definitions, unless it is there."""
-    if path.exists():
-        return
-    given = None if options.vectors is None else np.load(options.vectors, mmap_mode="r")
-    with (
-        semsearch.create(path) as index,
-        gzip.open(options.glosses, "rt", encoding="utf-8") as file,
-    ):
-        records = map(json.loads, islice(file, options.documents))
-        documents = ({"id": r["_id"], "title": r["title"], "text": r["text"]} for r in records)
-        index.add(documents, None if given is None else given[: options.documents])
-        index.optimize()
 
 
 @contextmanager
@@ -103,9 +82,8 @@ def served(folder: Path) -> Iterator[int]:
 class Queries:
     """Pieces of definitions, each given out once."""
 
-    def __init__(self, glosses: Path) -> None:
-        with gzip.open(glosses, "rt", encoding="utf-8") as file:
-            texts = [json.loads(line)["text"].split() for line in file]
+    def __init__(self, path: Path) -> None:
+        texts = [gloss["text"].split() for gloss in glosses.read(path)]
         random = np.random.default_rng(0)
         self._texts = [" ".join(texts[at][:8]) for at in random.permutation(len(texts))]
         self._lock = threading.Lock()

@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = report.parser(__doc__)
     parser.add_argument("--small", type=int, default=2_000, help="documents of the small index")
     parser.add_argument("--large", type=int, default=200_000, help="documents of the large index")
     parser.add_argument("--dim", type=int, default=384)

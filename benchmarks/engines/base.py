@@ -63,16 +63,29 @@ class Engine(Protocol):
         """Finish what is still to be written."""
 
 
-class Beside:
-    """Records in a list and in a file, for libraries that know row numbers only."""
+class Graph:
+    """What is the same for libraries with a graph of vectors that know row numbers only.
 
-    def __init__(self, folder: Path, records: list[Record]) -> None:
+    The records are beside it, in a list and in a file.
+    """
+
+    efforts = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+    effort = 0
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def close(self) -> None:
+        pass
+
+    def keep(self, records: list[Record]) -> None:
+        """Set the records beside their rows."""
         self._records = records
         self._columns = {
             "year": np.array([record.year for record in records]),
             "category": np.array([record.category for record in records]),
         }
-        with (folder / "records.jsonl").open("w") as file:
+        with (self._folder / "records.jsonl").open("w") as file:
             file.writelines(json.dumps(record._asdict()) + "\n" for record in records)
 
     def at(self, rows: NDArray[np.int64]) -> list[Record]:
