@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, json_option
+from semsearch.cli.options import device_option, examples, json_option, number_option
 from semsearch.cli.progress import hint
 from semsearch.errors import InvalidArgument
 
@@ -150,14 +150,7 @@ def decode(*, file: Path, name: str | None, out: Path, device: str | None) -> No
 @click.argument("b", type=click.Path(path_type=Path))
 @_vae
 @_out
-@click.option(
-    "--steps",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="How many pictures, both ends included.",
-)
+@number_option("--steps", "How many pictures, both ends included.", default=10, least=2)
 @click.option("--lerp", is_flag=True, help="Go on the straight line instead of the arc.")
 @_size
 @device_option

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from semsearch.index import Index
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 PARTLY = 3
 """Exit code: done, but not for everything."""
@@ -41,6 +44,16 @@ runtime_option = click.option(
     default="auto",
     help="What computes the vectors.  [default: openvino on a CPU, torch on a GPU]",
 )
+
+
+def number_option(
+    name: str, about: str, *, default: int, least: int = 1, metavar: str = "N"
+) -> Callable[[_Command], _Command]:
+    """An option of a whole number; its default is shown."""
+    number = click.IntRange(min=least)
+    return click.option(
+        name, type=number, metavar=metavar, default=default, show_default=True, help=about
+    )
 
 
 def examples(*lines: str) -> str:

@@ -18,6 +18,7 @@ from semsearch.cli.options import (
     examples,
     index_option,
     json_option,
+    number_option,
     open_index,
     runtime_option,
     where_option,
@@ -44,14 +45,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     )
 )
 @click.argument("query", required=False)
-@click.option(
-    "-k",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="How many hits.",
-)
+@number_option("-k", "How many hits.", default=10)
 @index_option
 @where_option
 @click.option(
@@ -178,22 +172,8 @@ def search(
 )
 @click.argument("start", metavar="FROM")
 @click.argument("end", metavar="TO")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="How many points, both ends included.",
-)
-@click.option(
-    "-k",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Hits at each.",
-)
+@number_option("--steps", "How many points, both ends included.", default=10, least=2)
+@number_option("-k", "Hits at each.", default=1)
 @index_option
 @where_option
 @device_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, runtime_option
+from semsearch.cli.options import device_option, examples, number_option, runtime_option
 from semsearch.errors import DependencyMissing
 
 if TYPE_CHECKING:
@@ -48,22 +48,13 @@ _tokens = click.option(
 @_host
 @_port
 @_tokens
-@click.option(
+@number_option(
     "--max-request",
-    type=click.IntRange(min=1),
-    metavar="MIB",
+    "Size of the largest request, an uploaded file included.",
     default=64,
-    show_default=True,
-    help="Size of the largest request, an uploaded file included.",
+    metavar="MIB",
 )
-@click.option(
-    "--max-k",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=1000,
-    show_default=True,
-    help="Most hits of one search.",
-)
+@number_option("--max-k", "Most hits of one search.", default=1000)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
