@@ -425,7 +425,8 @@ def create(
         index_fields: Metadata fields to index for filters, as `Index.index_field` does.
         device: "cpu", "cuda", ...; the best there is by default.
         runtime: What computes the encoder's vectors: "auto" (OpenVINO on a CPU, PyTorch on a GPU),
-            "openvino" or "torch". All give the same vectors, but for rounding.
+            "openvino", "torch", or "light", which starts soonest, for a query or two. All give the
+            same vectors, but for rounding.
 
     Raises:
         IndexExists: There is an index at `path`.
@@ -463,7 +464,8 @@ def open(
             not installed, the index opens all the same for what needs no encoder.
         device: "cpu", "cuda", ...; the best there is by default.
         runtime: What computes the encoder's vectors: "auto" (OpenVINO on a CPU, PyTorch on a GPU),
-            "openvino" or "torch". All give the same vectors, but for rounding.
+            "openvino", "torch", or "light", which starts soonest, for a query or two. All give the
+            same vectors, but for rounding.
 
     Raises:
         IndexNotFound: There is none.

@@ -158,7 +158,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 def test_help_lists_every_command_with_a_whole_sentence() -> None:
     out = succeed("--help")
-    assert list(main.commands) == COMMANDS
+    assert main.list_commands(click.Context(main)) == COMMANDS
     listed = out[out.index("Commands:") : out.index("Examples:")]
     assert [line.split()[0] for line in listed.splitlines()[1:] if line.strip()] == COMMANDS
     assert "..." not in listed
@@ -178,7 +178,8 @@ def test_without_arguments_help_is_shown() -> None:
 @pytest.mark.parametrize("name", OF_AN_INDEX)
 def test_command_has_help_an_example_and_the_common_options(name: str) -> None:
     out = succeed(name, "--help")
-    command = main.commands[name]
+    command = main.get_command(click.Context(main), name)
+    assert command
     options = [param for param in command.params if isinstance(param, click.Option)]
     assert command.help
     assert f"semsearch {name}" in out.split("Example")[1]

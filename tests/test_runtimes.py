@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tiny_model import bert_weights, change_json, write_json, write_model
+from tiny_model import DIM, MODULES, bert_weights, change_json, write_json, write_model
 
 import semsearch
 from semsearch import cli, encoders
@@ -35,6 +35,9 @@ from semsearch.encoders import (
     runtimes,
     text,
 )
+from semsearch.encoders import light as light_runtime
+from semsearch.encoders.base import NotConvertible
+from semsearch.encoders.model_folder import ModelFolder
 from semsearch.encoders.torch import halved
 from semsearch.errors import DependencyMissing, InvalidArgument, TextTooLong
 
@@ -105,15 +108,17 @@ def many_texts() -> list[str]:
 @pytest.mark.model
 def test_minilm_has_the_vectors_of_sentence_transformers_on_every_runtime() -> None:
     fast, torch = TextEncoder(runtime="openvino"), TextEncoder(runtime="torch", device="cpu")
+    light = TextEncoder(runtime="light")
     texts = [one for one in many_texts() if fast.count_tokens([one])[0] <= fast.max_tokens]
     expected = reference.reference_vectors(reference_of(fast._source.path), texts)
-    for encoder in (fast, torch):
+    for encoder in (fast, torch, light):
         rows = encoder.encode_documents(texts)
         assert reference.least_cosine(rows, expected) >= 0.9999
         assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
         alone = np.concatenate([encoder.encode_queries([one]) for one in texts[:24]])
         assert reference.least_cosine(alone, expected[:24]) >= 0.9999
-    assert fast.space == torch.space
+    assert fast.space == torch.space == light.space
+    assert repr(light).endswith("runs on light f32)")
     assert repr(fast).endswith("runs on openvino bf16)") or repr(fast).endswith("openvino f32)")
 
 
@@ -127,6 +132,135 @@ def test_single_precision_has_the_vectors_of_sentence_transformers(
     assert_allclose(encoder.encode_documents(TEXTS), expected, atol=1e-5)
     assert repr(encoder).endswith("runs on openvino f32)")
     assert_allclose(encode(folder, "torch"), expected, atol=1e-5)
+
+
+# --- the light one ------------------------------------------------------------------------------
+
+
+POOLINGS = {"mean": {"pooling_mode_mean_tokens": True}, "cls": {"pooling_mode_cls_token": True}}
+
+
+def light(folder: Path) -> TextEncoder:
+    encoder = TextEncoder(str(folder), runtime="light")
+    encoder.encode_documents(["a"])
+    return encoder
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_light_has_the_vectors_of_sentence_transformers(
+    folder: Path, pooling: str, *, normalised: bool
+) -> None:
+    write_json(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": DIM, **POOLINGS[pooling]}
+    )
+    if normalised:
+        kind = "sentence_transformers.models.Normalize"
+        module = {"idx": 2, "name": "2", "path": "2_Normalize", "type": kind}
+        write_json(folder / "modules.json", [*MODULES, module])
+        (folder / "2_Normalize").mkdir()
+    expected = reference.reference_vectors(reference_of(folder), TEXTS)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    encoder = light(folder)
+    assert repr(encoder).endswith("runs on light f32)")
+    assert_allclose(encoder.encode_documents(TEXTS), expected, atol=2e-6)
+
+
+def roberta(folder: Path) -> None:
+    change_json(folder / "config.json", model_type="roberta")
+
+
+def relu(folder: Path) -> None:
+    change_json(folder / "config.json", hidden_act="relu")
+
+
+def relative(folder: Path) -> None:
+    change_json(folder / "config.json", position_embedding_type="relative_key")
+
+
+def both_poolings(folder: Path) -> None:
+    write_json(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": DIM, **POOLINGS["cls"], **POOLINGS["mean"]},
+    )
+
+
+def greatest(folder: Path) -> None:
+    write_json(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": DIM, "pooling_mode_max_tokens": True},
+    )
+
+
+def dense_behind(folder: Path) -> None:
+    kind = "sentence_transformers.models.Dense"
+    module = {"idx": 2, "name": "2", "path": "2_Dense", "type": kind}
+    write_json(folder / "modules.json", [*MODULES, module])
+
+
+def halves(folder: Path) -> None:
+    weights = {name: rows.astype("f2") for name, rows in bert_weights().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def prefixed(folder: Path) -> None:
+    weights = {f"bert.{name}": rows for name, rows in bert_weights().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def shortened(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", 1_000)
+
+
+def garbled(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\xff" * 5_000)
+
+
+def missing(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[roberta, relu, relative, both_poolings, greatest, dense_behind],
+        *[halves, prefixed, shortened, garbled, missing],
+    ],
+)
+def test_light_takes_only_what_it_computes_right(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    change(folder)
+    with pytest.raises(NotConvertible):
+        light_runtime.load(ModelFolder.read(folder))
+
+
+def test_another_model_runs_as_usual(folder: Path, own_cache: Path) -> None:
+    greatest(folder)
+    assert "runs on openvino" in repr(light(folder))
+    forget()
+    relu(folder)
+    assert "runs on openvino" in repr(light(folder))
+
+
+@pytest.mark.model
+def test_one_query_of_the_command_line_needs_neither_openvino_nor_torch(tmp_path: Path) -> None:
+    with semsearch.create(tmp_path / "index") as index:
+        index.add({"id": "bread", "text": "Keep bread in a cloth."})
+    code = (
+        "import sys; from semsearch.cli import main; main(sys.argv[1:], standalone_mode=False);"
+        "sys.exit(', '.join({'torch', 'openvino', 'transformers'} & sys.modules.keys()) or 0)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "search",
+        "stale loaf",
+        "--index",
+        str(tmp_path / "index"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("native", "first"), [(["BF16", "FP32"], "bf16"), (["FP32"], "f32")])
@@ -474,7 +608,7 @@ def test_a_runtime_that_is_not_there_is_refused(folder: Path, tmp_path: Path) ->
         lambda: semsearch.create(tmp_path / "a", encoder=str(folder), runtime="onnx"),
         lambda: semsearch.open(tmp_path / "a", runtime="onnx"),
     ):
-        with pytest.raises(InvalidArgument, match="expected one of auto, openvino, torch; got 'on"):
+        with pytest.raises(InvalidArgument, match="one of auto, light, openvino, torch; got 'on"):
             make()
     with pytest.raises(InvalidArgument, match="'openvino' runs on the CPU, not on device 'cuda'"):
         encoders.load(str(folder), runtime="openvino", device="cuda")
@@ -484,7 +618,7 @@ def test_the_command_line_lists_the_runtimes(tmp_path: Path) -> None:
     command = ["search", "a", "--index", str(tmp_path / "index"), "--runtime", "onnx"]
     unknown = CliRunner().invoke(cli.main, command)
     assert unknown.exit_code == 2
-    assert "'auto', 'openvino', 'torch'" in unknown.output
+    assert "'auto', 'light', 'openvino', 'torch'" in unknown.output
 
 
 # --- light --------------------------------------------------------------------------------------

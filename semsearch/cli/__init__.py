@@ -1,7 +1,7 @@
 """The command line: one group, one file per group of verbs, one place where errors become lines.
 
-Only click is imported here and at the top of the command modules; the engine is loaded by the
-command that needs it, so that `semsearch --help` answers at once.
+Only click is imported here and at the top of the command modules, each of which is imported when a
+command of it is called; the engine is loaded by the command that needs it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import IO, Any
 
 import click
 
 from semsearch import __version__
 from semsearch.cli import display
-from semsearch.cli.documents import delete, get, list_
-from semsearch.cli.evaluating import evaluate
-from semsearch.cli.indexing import index
-from semsearch.cli.keeping import info, optimize, repair, verify
-from semsearch.cli.latent import latent
 from semsearch.cli.options import examples
-from semsearch.cli.searching import between, search
-from semsearch.cli.serving import mcp, serve
-from semsearch.cli.watching import watch
 from semsearch.errors import SemsearchError
 
 __all__ = ["main"]
@@ -67,12 +60,40 @@ class Interrupted(click.ClickException):
         click.echo(after_echo + self.message, file=file, err=True)
 
 
+_COMMANDS = {
+    "index": "indexing.index",
+    "watch": "watching.watch",
+    "search": "searching.search",
+    "between": "searching.between",
+    "eval": "evaluating.evaluate",
+    "get": "documents.get",
+    "list": "documents.list_",
+    "delete": "documents.delete",
+    "info": "keeping.info",
+    "verify": "keeping.verify",
+    "repair": "keeping.repair",
+    "optimize": "keeping.optimize",
+    "serve": "serving.serve",
+    "mcp": "serving.mcp",
+    "latent": "latent.latent",
+}
+"""Commands, those needed first before the others, and where in this package each of them is."""
+
+
 class Commands(click.Group):
-    """The commands in the order they were added; turns what they raise into lines."""
+    """Imports the command that is called; turns what it raises into lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        """Names, not sorted: the commands needed first come first."""
-        return list(self.commands)
+        """Names, not sorted."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, if there is one."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].rpartition(".")
+        command: click.Command = getattr(import_module(f"semsearch.cli.{module}"), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command.
@@ -146,10 +167,3 @@ def _spare_the_collector() -> None:
     """
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
-
-
-for _command in (
-    *(index, watch, search, between, evaluate, get, list_, delete),
-    *(info, verify, repair, optimize, serve, mcp, latent),
-):
-    main.add_command(_command)

@@ -38,11 +38,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 device_option = click.option(
     "--device", metavar="DEVICE", help="Where the encoder runs: cpu, cuda, ...  [default: the best]"
 )
+_RUNTIMES = click.Choice(["auto", "light", "openvino", "torch"])
 runtime_option = click.option(
     "--runtime",
-    type=click.Choice(["auto", "openvino", "torch"]),
+    type=_RUNTIMES,
     default="auto",
     help="What computes the vectors.  [default: openvino on a CPU, torch on a GPU]",
+)
+query_runtime_option = click.option(
+    "--runtime",
+    type=_RUNTIMES,
+    help="What computes the vectors.  [default: light, which starts soonest, for one query; else "
+    "openvino on a CPU, torch on a GPU]",
 )
 
 

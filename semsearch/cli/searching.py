@@ -20,7 +20,7 @@ from semsearch.cli.options import (
     json_option,
     number_option,
     open_index,
-    runtime_option,
+    query_runtime_option,
     where_option,
 )
 from semsearch.cli.progress import hint
@@ -97,7 +97,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
 )
 @click.option("--explain", is_flag=True, help="Show what was done, and how long it took.")
 @device_option
-@runtime_option
+@query_runtime_option
 @json_option
 def search(
     *,
@@ -120,7 +120,7 @@ def search(
     tag: str,
     explain: bool,
     device: str | None,
-    runtime: str,
+    runtime: str | None,
     as_json: bool,
 ) -> None:
     """Find the passages that answer a QUERY.
@@ -144,7 +144,7 @@ def search(
         from semsearch.sources.beir import read_queries
 
         queries = read_queries(file)
-        with open_index(path, device=device, runtime=runtime) as index:
+        with open_index(path, device=device, runtime=runtime or "auto") as index:
             answer(index, queries, k, format_ or "jsonl", tag, mode=mode or "hybrid", where=where)
         return
     if not terms:
@@ -163,7 +163,7 @@ def search(
         "diversity": diversity,
         "rerank": _reranker(rerank, device) if rerank else None,
     }
-    with open_index(path, device=device, runtime=runtime) as index:
+    with open_index(path, device=device, runtime=runtime or "light") as index:
         _answer_one(index, asked, words, k, how, explain=explain, as_json=as_json)
 
 
@@ -177,7 +177,7 @@ def search(
 @index_option
 @where_option
 @device_option
-@runtime_option
+@query_runtime_option
 @json_option
 def between(
     *,
@@ -188,7 +188,7 @@ def between(
     path: Path,
     where: str | None,
     device: str | None,
-    runtime: str,
+    runtime: str | None,
     as_json: bool,
 ) -> None:
     """Show what lies on the way FROM one text TO another.
@@ -197,7 +197,7 @@ def between(
     nearest to it.
     """
     with (
-        open_index(path, device=device, runtime=runtime) as index,
+        open_index(path, device=device, runtime=runtime or "light") as index,
         hint(f"loading {index.space.name} ..."),
     ):
         answers = index.between(start, end, steps=steps, k=k, where=where)

@@ -31,6 +31,7 @@ def load(name: str = MINILM, *, device: str | None = None, runtime: str = "auto"
         name: A model folder, "all-MiniLM-L6-v2" (packaged), or a model of the Hugging Face hub.
         device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
         runtime: "auto" takes OpenVINO on a CPU and PyTorch on a GPU; "openvino" or "torch" insists.
+            "light" starts soonest, for a text or two.
 
     Raises:
         InvalidArgument: There is no such model here, it is not a text encoder, or no such runtime.

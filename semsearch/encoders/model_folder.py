@@ -212,6 +212,15 @@ class ModelFolder:
         prompted = bool(self.document_prompt or self.query_prompt)
         return prompted and not all(config.get("include_prompt", True) for config in poolings)
 
+    @property
+    def pooling(self) -> str | None:
+        """How the states of all tokens become one vector, if it is in one way and all there is."""
+        rest = [module for module in self.modules[1:] if module.kind != "Normalize"]
+        if len(rest) != 1 or rest[0].kind != "Pooling":
+            return None
+        modes = _pooling(rest[0].config)["modes"]
+        return str(modes[0]) if len(modes) == 1 else None
+
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, cutting and padding nothing."""
         tokenizer = _read_tokenizer(self.transformer.path)

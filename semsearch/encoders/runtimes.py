@@ -1,4 +1,4 @@
-"""What computes a model's vectors here: OpenVINO on a CPU, PyTorch on a GPU or where asked for."""
+"""What computes a model's vectors: OpenVINO on a CPU, PyTorch on a GPU, NumPy for one query."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import ctypes
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.encoders import openvino
+from semsearch.encoders import light, openvino
 from semsearch.encoders.base import NotConvertible, RuntimeFallbackWarning
 from semsearch.encoders.batching import Tokens
 from semsearch.encoders.model_folder import ModelFolder, Source
 from semsearch.errors import DependencyMissing, InvalidArgument
 
-RUNTIMES = ("auto", "openvino", "torch")
+RUNTIMES = ("auto", "light", "openvino", "torch")
 """What may be asked for."""
 
 
@@ -62,6 +63,9 @@ def load(
 ) -> Runtime:
     """Load a model where it runs fastest, or where it is told to.
 
+    "light" is for a process that encodes a text or two: what starts at once, if it knows the model
+    and no GPU was asked for; else it is "auto".
+
     Warns:
         RuntimeFallbackWarning: With "auto", on a CPU: OpenVINO is not installed or cannot run it.
 
@@ -70,6 +74,11 @@ def load(
         DependencyMissing, NotConvertible: OpenVINO was asked for and cannot be had.
         BackendError: The model cannot be loaded.
     """
+    if runtime == "light":
+        if device in (None, "cpu"):
+            with suppress(NotConvertible):
+                return light.load(folder)
+        runtime = "auto"
     if runtime == "openvino":
         return openvino.load(source, folder, fingerprint)
     if runtime == "auto" and (device == "cpu" or (device is None and not _cuda())):

@@ -39,7 +39,8 @@ class TextEncoder:
             weights are loaded, at the first encode.
         runtime: "auto" takes OpenVINO on a CPU and PyTorch on a GPU; "openvino" or "torch" insists.
             OpenVINO's first use of a model converts it, which takes a while, into the per-user
-            cache (`$SEMSEARCH_CACHE`).
+            cache (`$SEMSEARCH_CACHE`). "light" is for a text or two: NumPy has the first vector of
+            a model like BERT soonest, and many more slowly; other models it runs as "auto" does.
 
     Raises:
         InvalidArgument: There is no such model here, it is not a transformer, or there is no such

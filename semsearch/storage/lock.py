@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import portalocker
-
 from semsearch.errors import IndexLocked, StorageError
 from semsearch.storage.durable import storage_errors
 
@@ -33,6 +31,8 @@ class WriterLock:
             IndexLocked: Another writer has it; the message names pid, host and since when.
             StorageError: The lock file cannot be opened for writing.
         """
+        import portalocker  # by writers only: readers start sooner
+
         with storage_errors(self._path):
             file = _open(self._path)
         try:
