@@ -8,14 +8,17 @@ from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from starlette.exceptions import HTTPException
 
 from semsearch import __version__
+from semsearch.blend import like
 from semsearch.errors import InvalidArgument
 from semsearch.filters import parse
+from semsearch.highlight import Highlight, highlights
 from semsearch.index import Index
 from semsearch.server.access import router
 from semsearch.server.collections import NAME, Collections
 from semsearch.server.jobs import Jobs, Upload
 from semsearch.server.metrics import CONTENT_TYPE
 from semsearch.server.models import (
+    MOST_HIGHLIGHTED,
     Collection,
     CollectionList,
     Deleted,
@@ -31,8 +34,8 @@ from semsearch.server.models import (
     Upsert,
     Upserted,
 )
-from semsearch.server.service import How, Limits, Query, Service
-from semsearch.types import Document
+from semsearch.server.service import How, Kind, Limits, Query, Service
+from semsearch.types import Document, Hit
 
 Name = Annotated[str, Path(pattern=NAME, description="Of the collection.", examples=["notes"])]
 
@@ -92,7 +95,15 @@ def _reading(service: Service) -> APIRouter:
         query, are answered together.
         """
         how, query = _asked(name, body, service.limits)
-        return Hits(hits=await service.search(how, query))
+        hits = await service.search(how, query)
+        if not body.highlight or not isinstance(query, str):
+            return Hits(hits=hits, highlights=None)
+        return Hits(hits=hits, highlights=await service.read(lambda: _highlights(how, query, hits)))
+
+    def _highlights(how: How, query: str, hits: list[Hit]) -> list[Highlight]:
+        index = service.collections.get(how.collection)
+        encoder = None if how.mode == "keyword" else index.encoder
+        return highlights(query, [hit.text for hit in hits], encoder)
 
     @reading.post("/collections/{name}/get")
     async def get(name: Name, body: Get) -> Found:
@@ -195,19 +206,33 @@ def _asked(name: str, body: Search, limits: Limits) -> tuple[How, Query]:
     """
     if body.k + body.offset > limits.k:
         raise InvalidArgument(f"k and offset: together at most {limits.k:,} on this server")
-    words = isinstance(body.query, str)
+    if body.highlight and body.k > MOST_HIGHLIGHTED:
+        raise InvalidArgument(f"highlight: for at most {MOST_HIGHLIGHTED} hits, and k is {body.k}")
+    kind, query = _query(body)
     how = How(
         collection=name,
-        words=words,
+        kind=kind,
         k=body.k,
-        mode=body.mode or ("hybrid" if words else "dense"),
+        mode=body.mode or ("hybrid" if kind == "text" else "dense"),
         where=None if body.where is None else str(parse(body.where)),
         group=body.group,
         offset=body.offset,
         min_score=body.min_score,
         diversity=body.diversity,
     )
-    return how, body.query if isinstance(body.query, str) else tuple(body.query)
+    return how, query
+
+
+def _query(body: Search) -> tuple[Kind, Query]:
+    match body.query, body.like:
+        case str(text), None:
+            return "text", text
+        case list(numbers), None:
+            return "vector", tuple(numbers)
+        case None, str(id_):
+            return "blend", like(id_)
+        case _:
+            raise InvalidArgument("expected either a query or like, the id of a document")
 
 
 def _all(collections: Collections) -> list[Collection]:

@@ -18,6 +18,7 @@ from semsearch.server.metrics import Metrics
 from semsearch.server.problems import answer_with_problems
 from semsearch.server.service import Limits, Service
 from semsearch.server.tokens import Tokens
+from semsearch.server.web import add_page
 
 _DESCRIPTION = """
 Search collections of documents by meaning and by words.
@@ -59,6 +60,7 @@ def make_app(collections: Collections, tokens: Tokens, limits: Limits) -> FastAP
     answer_with_problems(app)
     for router in (*api.routes(service, jobs), openai_api.routes(service)):
         app.include_router(router)
+    add_page(app)
     app.add_middleware(Guard, metrics=metrics, most=limits.bytes, local_only=not tokens)
     return app
 

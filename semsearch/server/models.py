@@ -6,9 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semsearch.highlight import Highlight
 from semsearch.ingest import IngestReport
 from semsearch.server.jobs import Job
 from semsearch.types import Hit, Mode, OnConflict
+
+MOST_HIGHLIGHTED = 100
+"""Hits of one search whose passages are looked at for what answers the query."""
 
 Id = Annotated[str, Field(min_length=1, max_length=1024, examples=["notes/bread.md"])]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=10_000)]
@@ -63,15 +67,19 @@ class CollectionList(BaseModel):
 class Search(Request):
     """What is searched for."""
 
-    query: str | list[float] = Field(
+    query: str | list[float] | None = Field(
+        None,
         description="A text, or a vector of the collection's dimension.",
         examples=["my bread comes out like a brick"],
+    )
+    like: Id | None = Field(
+        None, description="In place of a query: a document; what is like it is found, by meaning."
     )
     k: int = Field(10, ge=1, description="How many hits.")
     mode: Mode | None = Field(
         None,
         description="By meaning (dense), by words (keyword) or by both (hybrid, the default; "
-        "of a vector dense).",
+        "of a vector or a document dense).",
     )
     where: dict[str, Any] | str | None = Field(
         None,
@@ -83,6 +91,12 @@ class Search(Request):
     min_score: float | None = Field(None, description="Leave out hits that score less.")
     diversity: float = Field(
         0.0, ge=0, le=1, description="Prefer hits that differ from those before them."
+    )
+
+    highlight: bool = Field(
+        False,
+        description="Also say what in each passage answers a query that is a text; for at most "
+        f"{MOST_HIGHLIGHTED} hits.",
     )
 
     model_config = ConfigDict(
@@ -99,6 +113,10 @@ class Hits(BaseModel):
     """The answer to a search, best first."""
 
     hits: list[Hit]
+    highlights: list[Highlight] | None = Field(
+        None,
+        description="One for each hit, if asked for: spans of the passage's characters.",
+    )
 
     model_config = ConfigDict(
         json_schema_extra={

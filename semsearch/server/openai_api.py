@@ -276,7 +276,7 @@ def _how(name: str, body: StoreSearch) -> How:
     ranking = body.ranking_options or RankingOptions(score_threshold=None)
     return How(
         collection=name,
-        words=True,
+        kind="text",
         k=body.max_num_results,
         mode="hybrid",
         where=None if body.filters is None else str(parse(_clause(body.filters))),

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from semsearch.blend import Blend
 from semsearch.errors import IndexLocked
 from semsearch.index import Index
 from semsearch.server.collections import Collections
@@ -17,7 +18,8 @@ from semsearch.server.metrics import Metrics
 from semsearch.server.tokens import Tokens
 from semsearch.types import Hit, Mode
 
-Query = str | tuple[float, ...]
+Kind = Literal["text", "vector", "blend"]
+Query = str | tuple[float, ...] | Blend
 Done = TypeVar("Done")
 
 _READERS = 8  # threads: SQLite and the encoder let others run, more would only wait for a core
@@ -44,12 +46,12 @@ class How(NamedTuple):
 
     Attributes:
         collection: Name of the index.
-        words: Whether the queries are texts; vectors otherwise.
+        kind: What the queries are.
         where: A filter as an expression, or None.
     """
 
     collection: str
-    words: bool
+    kind: Kind
     k: int
     mode: Mode
     where: str | None
@@ -154,7 +156,7 @@ class Service:
 
     async def _search_together(self, how: How, queries: Sequence[Query]) -> Sequence[list[Hit]]:
         def work() -> list[list[Hit]]:
-            asked: list[Any] = list(queries)  # of one kind: `how.words`
+            asked: list[Any] = list(queries)  # of one kind: `how.kind`
             return self.collections.get(how.collection).search(
                 asked,
                 how.k,

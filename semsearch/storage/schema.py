@@ -114,6 +114,9 @@ rejects = Table(
     Column("checksum", LargeBinary, nullable=False),
 )
 
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""What words are to the keyword index: runs of letters and digits, by their stems."""
+
 # The keyword index, since format 2: one row for each chunk, under its key. Its text is not stored
 # again: FTS5 reads it through the view to rebuild, and a writer when it takes a chunk out.
 KEYWORD_INDEX = (
@@ -122,10 +125,10 @@ KEYWORD_INDEX = (
     SELECT chunks.key AS key, documents.title AS title, chunks.piece AS body
     FROM chunks JOIN documents ON documents.key = chunks.document
     """,
-    """
+    f"""
     CREATE VIRTUAL TABLE keywords USING fts5(
         title, body, content='passages', content_rowid='key',
-        tokenize='porter unicode61 remove_diacritics 2'
+        tokenize='{TOKENIZER}'
     )
     """,
 )

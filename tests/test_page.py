@@ -1,0 +1,302 @@
+"""The web page in headless Chromium, as people use it."""
+
+# ruff: noqa: E402 - what is imported below needs the extra `server`
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import semsearch
+from semsearch import encoders
+
+for _name in ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn"):
+    pytest.importorskip(_name)
+playwright = pytest.importorskip("playwright.sync_api")
+
+from encoders import WordEncoder
+from serving import Client, running
+
+from semsearch.server.app import make_app
+from semsearch.server.collections import Collections
+from semsearch.server.service import Limits
+from semsearch.server.tokens import Tokens
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+TOKEN = "read-token-0123456789"
+EVIL = "</p><script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _words() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoders, "load", lambda _, **__: WordEncoder(64))
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(memory: Path) -> Path:
+    """The collections `notes`, of 43 documents, and `points`, whose vectors are given."""
+    folder = memory / "page"
+    with semsearch.create(folder / "notes", encoder=WordEncoder(64)) as index:
+        index.add(
+            [
+                {
+                    "id": "bread",
+                    "title": "Dense loaves",
+                    "text": "😀 It is late. A heavy loaf of bread was proofed too short a time.",
+                    "metadata": {"year": 2024, "tags": ["bread", "oven"]},
+                    "source": "https://example.org/bread",
+                },
+                {"id": "evil", "title": EVIL, "text": f"heavy {EVIL}", "metadata": {EVIL: EVIL}},
+                {"id": "long", "text": "One word and another. " * 200 + "A walrus at the end."},
+                *({"id": f"rolls-{n}", "text": f"bread rolls, batch {n}", "metadata": {"year": n}}
+                  for n in range(1990, 2030)),
+            ]
+        )  # fmt: skip
+    with semsearch.create(folder / "points", dim=2) as index:
+        index.add([{"id": "east", "text": "the east wind"}], [[1, 0]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Client]:
+    with running(make_app(Collections(root), Tokens([]), Limits())) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as running_playwright:
+        found = running_playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Client) -> Iterator[Any]:
+    """The page, open; at the end nothing must have gone wrong in it, nor left this machine."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        made = context.new_page()
+        made.set_default_timeout(60_000)
+        wrong: list[str] = []
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("console", lambda told: wrong.append(told.text) if _is_wrong(told) else None)
+        made.on("request", lambda asked: wrong.append(asked.url) if _is_far(asked) else None)
+        made.goto(server.url)
+        made.locator("#size").get_by_text("43 documents").wait_for()
+        yield made
+        assert wrong == []
+
+
+def _is_wrong(told: Any) -> bool:
+    """Chromium itself tells of every answer of 400 and above, which the page shows."""
+    return told.type in ("error", "warning") and "Failed to load resource" not in told.text
+
+
+def _is_far(asked: Any) -> bool:
+    return not re.match(r"http://127\.0\.0\.1:|data:|blob:", asked.url)
+
+
+def search(page: Any, query: str) -> Any:
+    """What is found."""
+    page.get_by_role("searchbox", name="Search").fill(query)
+    page.keyboard.press("Enter")
+    page.get_by_role("status").filter(has_text=re.compile(r"hits? in|Nothing")).wait_for()
+    return page.locator("#hits article")
+
+
+# -- searching -----------------------------------------------------------------------------------
+
+
+def test_a_search_shows_passages_with_what_answers_marked(page: Any) -> None:
+    first = search(page, "heavy loaf").first
+    assert first.get_by_role("heading").inner_text() == "Dense loaves"
+    expected = "A heavy loaf of bread was proofed too short a time."
+    assert first.locator("mark.sentence").inner_text() == expected  # an emoji stands before it
+    assert first.locator("mark.word").all_inner_texts() == ["heavy", "loaf"]
+    assert re.fullmatch(r"Score\s+\d\.\d{3}", first.locator(".score").inner_text().strip())
+    assert first.get_by_role("link").get_attribute("href") == "https://example.org/bread"
+    assert page.get_by_role("status").inner_text().startswith("10 hits in")
+    assert page.title() == "heavy loaf · semsearch"
+
+
+def test_what_a_document_says_is_text_and_never_markup(page: Any) -> None:
+    search(page, "window hurt script").first.wait_for()
+    shown = page.locator("#hits article").filter(has_text="onerror")
+    assert shown.get_by_role("heading").inner_text() == EVIL
+    assert "<script>" in shown.locator(".passage").inner_text()
+    assert page.locator("#hits script, #hits img").count() == 0
+    assert page.evaluate("window.hurt") is None
+
+
+def test_what_would_become_markup_is_refused_by_the_browser(browser: Any, server: Client) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(server.url)
+        refused = "(() => { try { document.body.innerHTML = 'a' } catch (e) { return e.name } })()"
+        assert page.evaluate(refused) == "TypeError"
+
+
+def test_a_search_can_be_by_words_or_by_meaning(page: Any) -> None:
+    assert search(page, "walrus").count() == 10
+    page.get_by_role("radio", name="Words").check()
+    page.get_by_role("status").filter(has_text="1 hit in").wait_for()
+    page.get_by_label("Hits").select_option("20")
+    page.get_by_role("radio", name="Meaning").check()
+    page.get_by_role("status").filter(has_text="20 hits in").wait_for()
+    assert "mode=dense" in page.url
+    assert "k=20" in page.url
+
+
+def test_a_long_passage_is_cut_around_what_answers(page: Any) -> None:
+    page.get_by_role("radio", name="Words").check()
+    passage = search(page, "walrus").first.locator(".passage")
+    assert "walrus" in passage.inner_text()
+
+
+def test_a_filter_narrows_and_a_wrong_one_is_told_at_its_place(page: Any) -> None:
+    search(page, "bread")
+    where = page.get_by_label("Filter")
+    where.fill("year >= 2028")
+    where.press("Enter")
+    page.get_by_role("status").filter(has_text="2 hits").wait_for()
+    where.fill("year >= and")
+    where.press("Enter")
+    told = page.locator("#where-problem").filter(has_text="expected a value")
+    lines = told.inner_text().splitlines()
+    assert lines[-1].index("^") == lines[-2].index("and")
+    assert where.get_attribute("aria-invalid") == "true"
+    assert page.locator("#hits article").count() == 0
+    where.fill("")
+    where.press("Enter")
+    page.get_by_role("status").filter(has_text="10 hits").wait_for()
+    assert where.get_attribute("aria-invalid") == "false"
+
+
+def test_a_click_on_metadata_filters_by_it(page: Any) -> None:
+    search(page, "loaf").get_by_role("button", name="oven").click()
+    page.get_by_role("status").filter(has_text="1 hit in").wait_for()
+    assert page.get_by_label("Filter").input_value() == 'tags = "oven"'
+
+
+def test_odd_names_of_metadata_can_be_filtered_by_as_well(page: Any) -> None:
+    search(page, "window hurt script").locator(".chip").filter(has_text="onerror").click()
+    page.get_by_role("status").filter(has_text="1 hit in").wait_for()
+    assert page.get_by_label("Filter").input_value().startswith("metadata.[</p>")
+
+
+def test_more_like_this_shows_the_document_and_its_neighbours(page: Any) -> None:
+    found = search(page, "batch 2001")
+    found.first.get_by_role("button", name="More like rolls-2001").click()
+    page.get_by_role("status").filter(has_text="10 neighbours").wait_for()
+    assert page.get_by_role("article", name="Like rolls-2001").is_visible()
+    names = page.locator("#hits h2").all_inner_texts()
+    assert "rolls-2001" not in names
+    page.get_by_role("button", name="Clear").click()
+    page.locator("#like article").wait_for(state="detached")
+
+
+def test_the_address_keeps_what_was_asked(page: Any) -> None:
+    search(page, "heavy loaf")
+    search(page, "batch 2001")
+    page.go_back()
+    page.locator("#hits h2").first.filter(has_text="Dense loaves").wait_for()
+    assert page.get_by_role("searchbox").input_value() == "heavy loaf"
+    page.reload()
+    page.locator("#hits h2").first.filter(has_text="Dense loaves").wait_for()
+
+
+def test_a_collection_without_an_encoder_is_searched_by_words(page: Any) -> None:
+    page.get_by_label("Collection").select_option("points")
+    page.locator("#size").get_by_text("1 document ").wait_for()
+    assert page.get_by_role("radio", name="Meaning").is_disabled()
+    assert search(page, "wind").count() == 1
+
+
+def test_an_error_of_the_server_is_told(page: Any, server: Client) -> None:
+    page.route("**/search", lambda route: route.abort())
+    page.get_by_role("searchbox").fill("bread")
+    page.keyboard.press("Enter")
+    assert "does not answer" in page.locator("#problem:not(:empty)").inner_text()
+
+
+# -- keyboard, screen readers, phones ------------------------------------------------------------
+
+
+def test_everything_is_reached_with_the_keyboard(page: Any) -> None:
+    page.get_by_role("searchbox").blur()
+    page.keyboard.press("/")
+    page.keyboard.type("heavy loaf")
+    page.keyboard.press("Enter")
+    page.locator("#hits article").first.wait_for()
+    order = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        order.append(
+            page.evaluate("(({activeElement: at}) => at.id || at.name || at.textContent)(document)")
+        )
+    assert order[:4] == ["Search", "mode", "where", "k"]
+    assert order[-1] == "More like this"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.press("/")
+    assert page.get_by_role("searchbox").input_value() == "/"  # it selects, and then it is a letter
+
+
+def test_what_can_be_operated_has_a_name(page: Any) -> None:
+    search(page, "heavy loaf")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, a, input, select")].filter((one) =>
+        !one.labels?.length && !one.textContent.trim() && !one.ariaLabel)
+        .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+    for role in ("banner", "search", "main", "navigation"):
+        assert page.get_by_role(role).count() == 1
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_nothing_is_cut_off_on_a_narrow_screen(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    search(page, "heavy").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# -- tokens --------------------------------------------------------------------------------------
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab_only(browser: Any, root: Path) -> None:
+    tokens = Tokens([("read", TOKEN)])
+    with (
+        running(make_app(Collections(root), tokens, Limits())) as guarded,
+        browser.new_context() as context,
+    ):
+        page = context.new_page()
+        page.goto(guarded.url)
+        for token in ("wrong", TOKEN):
+            page.get_by_role("textbox", name="Token").fill(token)
+            page.get_by_role("button", name="Continue").click()
+            if token == "wrong":
+                page.get_by_text("does not know this token").wait_for()
+        assert search(page, "heavy loaf").count() == 10
+        page.reload()
+        page.locator("#hits article").first.wait_for()
+        kept = "[localStorage.length, document.cookie, sessionStorage.length]"
+        assert page.evaluate(kept) == [0, "", 1]
+        assert TOKEN not in page.url
+        page.get_by_role("button", name="Forget token").click()
+        page.get_by_role("textbox", name="Token").wait_for()
