@@ -8,7 +8,7 @@
 #   PIP_ARGS   further arguments for pip, such as an index to look at
 #
 # On a machine with an NVIDIA GPU:
-#   make clean && make demo EXTRAS=gpu,minilm,images,pdf,server,mcp,dev TORCH=torch
+#   make clean && make demo EXTRAS=gpu,minilm,images,map,pdf,server,mcp,dev TORCH=torch
 # Without one, PyTorch's own index has CPU builds for every platform:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #
@@ -17,7 +17,7 @@
 PYTHON   ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
               $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
               && { echo $$python; break; }; done)
-EXTRAS   ?= cpu,minilm,images,pdf,server,mcp,langchain,llama-index,haystack,dev
+EXTRAS   ?= cpu,minilm,images,map,pdf,server,mcp,langchain,llama-index,haystack,dev
 TORCH    ?= torch<2.14
 PIP_ARGS ?=
 

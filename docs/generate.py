@@ -23,7 +23,7 @@ from typing import Any, get_overloads
 import click
 
 import semsearch
-from semsearch import cli, evaluate, imaging, index, ingest, latent_file, maintenance, rag
+from semsearch import cli, evaluate, imaging, index, ingest, latent_file, maintenance, rag, sample
 from semsearch.encoders import Encoder
 from semsearch.sources import beir
 
@@ -37,6 +37,7 @@ VALUES = ("Document", "Hit", "Explanation", "Step", "Chunk", "Span", "LatentSpac
 REPORTS = (
     index.IndexInfo,
     index.SegmentInfo,
+    sample.Sample,
     ingest.IngestReport,
     ingest.Progress,
     maintenance.VerifyReport,

@@ -23,6 +23,7 @@ _SENTENCE = re.compile(
     re.VERBOSE,
 )
 _SHORTEST = 8  # characters: "Dr.", "1.", "e.g." are no sentences
+_MOST = 100  # sentences of a passage that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def highlights(
 
 def _nearest(query: str, passages: Sequence[str], encoder: Encoder) -> list[Span | None]:
     """The sentence of each passage with the highest cosine; None where there is no choice."""
-    split = [spans if len(spans) > 1 else [] for spans in map(sentences, passages)]
+    split = [_readable(passage, encoder) for passage in passages]
     texts = [
         passage[slice(*span)]
         for passage, spans in zip(passages, split, strict=True)
@@ -69,6 +70,20 @@ def _nearest(query: str, passages: Sequence[str], encoder: Encoder) -> list[Span
     return [
         _best(spans, cosines[start:end])
         for spans, (start, end) in zip(split, pairwise(ends), strict=True)
+    ]
+
+
+def _readable(passage: str, encoder: Encoder) -> list[Span]:
+    """The sentences to choose from, if there is a choice; none that the encoder cannot read whole.
+
+    Passages whose vectors were given may be whole books: of them the first sentences.
+    """
+    found = sentences(passage)[:_MOST]
+    counts = encoder.count_tokens([passage[slice(*span)] for span in found])
+    return [
+        span
+        for span, tokens in zip(found, counts, strict=True)
+        if len(found) > 1 and tokens <= encoder.max_tokens
     ]
 
 

@@ -18,6 +18,7 @@ from semsearch.errors import InvalidArgument, SemsearchError
 from semsearch.filters import And, parse
 from semsearch.latents import combine, normalize, slerp
 from semsearch.nearest import Scope
+from semsearch.sample import Sample, draw
 from semsearch.search import Queries, Rerank, Wanted, Without, search
 from semsearch.snapshot import Snapshot
 from semsearch.types import Chunk, Document, Explanation, Hit, LatentSpace, Mode, Step
@@ -158,6 +159,19 @@ class Reader:
         with self._read() as snapshot:
             found = snapshot.chunks(wanted)
         return _all_found(wanted, found)
+
+    def sample(self, most: SupportsIndex) -> Sample:
+        """Passages with their vectors, all of one commit: all there are, or `most` drawn evenly.
+
+        Args:
+            most: How many, at least 1. Asked for the same commit again, the same are drawn.
+
+        Raises:
+            IndexCorrupt: A text or a vector is damaged.
+        """
+        number = integer("most", most, least=1)
+        with self._read(vectors=True) as snapshot:
+            return draw(snapshot, number)
 
     @overload
     def search(  # type: ignore[overload-overlap]

@@ -38,6 +38,11 @@ class Snapshot:
         return self._layout.space
 
     @property
+    def index(self) -> str:
+        """Id that the index was given when it was made."""
+        return self._layout.index_id
+
+    @property
     def version(self) -> int:
         """Number of the commit."""
         return self._view.version

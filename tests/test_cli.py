@@ -31,7 +31,7 @@ from semsearch.types import Document, Reject
 REPOSITORY = Path(semsearch.__file__).parents[1]
 OF_AN_INDEX = [
     *("index", "watch", "search", "between", "eval", "get", "list", "delete"),
-    *("info", "verify", "repair", "optimize"),
+    *("info", "verify", "repair", "optimize", "map"),
 ]
 COMMANDS = [*OF_AN_INDEX, "serve", "mcp", "latent"]
 
@@ -243,7 +243,14 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
     "arguments",
     [
         *(["search", "x"], ["get", "x"], ["delete", "x"], ["list"], ["list", "--rejects"]),
-        *(["info"], ["info", "--json"], ["verify"], ["repair"], ["optimize"]),
+        *(
+            ["info"],
+            ["info", "--json"],
+            ["verify"],
+            ["repair"],
+            ["optimize"],
+            ["map", "-o", "a.png"],
+        ),
     ],
 )
 def test_missing_index_is_one_line(arguments: list[str]) -> None:

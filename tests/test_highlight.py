@@ -44,6 +44,13 @@ def test_each_passage_has_its_own() -> None:
     assert parts(texts[1], [spans[1]]) == ["Rain fell on the roof."]
 
 
+def test_a_sentence_that_the_encoder_cannot_read_whole_is_not_chosen() -> None:
+    text = "The dog " + "ran " * 50 + "home. A dog slept here."
+    (found,) = highlights("dog", [text], WordEncoder(max_tokens=40))
+    assert found.sentence is not None
+    assert parts(text, [found.sentence]) == ["A dog slept here."]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

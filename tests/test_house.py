@@ -186,6 +186,7 @@ def test_the_commands_are_these() -> None:
         "verify",
         "repair",
         "optimize",
+        "map",
         "serve",
         "mcp",
         "latent",

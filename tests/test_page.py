@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import semsearch
@@ -21,6 +22,9 @@ playwright = pytest.importorskip("playwright.sync_api")
 from encoders import WordEncoder
 from serving import Client, running
 
+from semsearch import maps
+from semsearch.errors import DependencyMissing
+from semsearch.maps.document import write_document
 from semsearch.server.app import make_app
 from semsearch.server.collections import Collections
 from semsearch.server.service import Limits
@@ -103,8 +107,9 @@ def page(browser: Any, server: Client) -> Iterator[Any]:
 
 
 def _is_wrong(told: Any) -> bool:
-    """Chromium itself tells of every answer of 400 and above, which the page shows."""
-    return told.type in ("error", "warning") and "Failed to load resource" not in told.text
+    """Chromium tells of every answer from 400 on, and of how a test reads the canvas."""
+    expected = re.compile("Failed to load resource|Canvas2D: Multiple readback")
+    return told.type in ("error", "warning") and not expected.match(told.text)
 
 
 def _is_far(asked: Any) -> bool:
@@ -232,6 +237,122 @@ def test_an_error_of_the_server_is_told(page: Any, server: Client) -> None:
     page.get_by_role("searchbox").fill("bread")
     page.keyboard.press("Enter")
     assert "does not answer" in page.locator("#problem:not(:empty)").inner_text()
+
+
+# -- the map -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def map_page(page: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The page with the map of `notes`, every passage on a place of its own."""
+    monkeypatch.setattr(maps, "project", on_a_grid)
+    page.get_by_role("link", name="Map").click()
+    page.get_by_role("img", name=re.compile("Map of")).wait_for()
+    return page
+
+
+def on_a_grid(vectors: Any, _: Any = None) -> Any:
+    rows = np.arange(len(vectors))
+    return np.stack([rows % 8 / 8, rows // 8 / 8], axis=1).astype(np.float32)
+
+
+def place_of(page: Any, row: int) -> tuple[float, float]:
+    """Where the canvas shows a point of the grid, on the screen."""
+    box = page.locator("#map canvas").bounding_box()
+    told = re.search(r"(\d+) passages", page.locator("body").inner_text())
+    assert told
+    (width, height), margin = (7 / 8, (int(told[1]) - 1) // 8 / 8), 28
+    unit = min((box["width"] - 2 * margin) / width, (box["height"] - 2 * margin) / height)
+    x = box["x"] + box["width"] / 2 + (row % 8 / 8 - width / 2) * unit
+    y = box["y"] + box["height"] / 2 - (row // 8 / 8 - height / 2) * unit
+    return x, y
+
+
+def lit(page: Any) -> int:
+    """How many pixels of the canvas have the colour of hits."""
+    found = page.evaluate(
+        """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+          const canvas = document.querySelector("#map canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let lit = 0;
+          for (let at = 0; at < data.length; at += 4)
+            lit += data[at] === 217 && data[at + 1] === 72 && data[at + 2] === 15;
+          done(lit);
+        })))"""
+    )
+    return int(found)
+
+
+def test_a_click_on_the_map_shows_the_document_and_its_neighbours(map_page: Any) -> None:
+    assert lit(map_page) == 0
+    x, y = place_of(map_page, 0)
+    map_page.mouse.move(x, y)
+    assert map_page.locator(".tip").inner_text() == "Dense loaves"
+    map_page.mouse.click(x, y)
+    map_page.get_by_role("status").filter(has_text="10 neighbours").wait_for()
+    assert map_page.get_by_role("article", name="Like Dense loaves").is_visible()
+    assert lit(map_page) > 0
+
+
+def test_a_search_lights_up_its_hits_on_the_map(map_page: Any) -> None:
+    search(map_page, "heavy loaf").first.wait_for()
+    before = lit(map_page)
+    assert before > 10 * 3
+    map_page.locator("#hits article").first.hover()
+    assert map_page.locator(".tip").inner_text() == "Dense loaves"
+    assert lit(map_page) > before  # a ring around it
+
+
+def test_hits_are_lit_that_were_found_before_the_map_was_there(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "project", on_a_grid)
+    search(page, "heavy loaf").first.wait_for()
+    page.get_by_role("link", name="Map").click()
+    page.get_by_role("img", name=re.compile("Map of")).wait_for()
+    assert lit(page) > 0
+
+
+def test_the_map_is_moved_and_zoomed_with_keys(map_page: Any) -> None:
+    x, y = place_of(map_page, 0)
+    map_page.locator("#map canvas").focus()
+    map_page.keyboard.press("ArrowRight")
+    map_page.mouse.move(x - 60, y)
+    assert map_page.locator(".tip").inner_text() == "Dense loaves"
+    map_page.keyboard.press("+")
+    map_page.keyboard.press("0")
+    map_page.mouse.move(x + 1, y)
+    assert map_page.locator(".tip").inner_text() == "Dense loaves"
+
+
+def test_a_map_that_cannot_be_drawn_says_why(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise DependencyMissing("a map needs openTSNE: pip install 'semsearch[map]'")
+
+    monkeypatch.setattr(maps, "draw", missing)
+    page.get_by_label("Collection").select_option("points")
+    page.get_by_role("link", name="Map").click()
+    page.get_by_role("alert").filter(has_text="pip install").wait_for()
+
+
+def test_a_map_in_a_file_needs_no_server(browser: Any, root: Path, tmp_path: Path) -> None:
+    with semsearch.open(root / "notes", encoder=WordEncoder(64)) as index:
+        sample = index.sample(1000)
+    drawn = maps.Map(sample, on_a_grid(sample.vectors), [])
+    write_document(drawn, tmp_path / "map.html", "</title>notes")
+    with browser.new_context(offline=True) as context:
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda told: wrong.append(told.text))
+        page.goto((tmp_path / "map.html").as_uri())
+        page.get_by_label("Find words").fill("walrus")
+        page.get_by_text("1 of", exact=False).wait_for()
+        page.mouse.click(*place_of(page, 0))
+        assert page.locator("#item h2").inner_text() == "Dense loaves"
+        assert page.get_by_role("heading", name="</title>notes").is_visible()
+        assert page.evaluate("window.hurt") is None
+        assert wrong == []
 
 
 # -- keyboard, screen readers, phones ------------------------------------------------------------

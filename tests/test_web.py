@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import semsearch
-from semsearch import encoders
+from semsearch import encoders, maps
 
 for _name in ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn"):
     pytest.importorskip(_name)
@@ -17,6 +20,7 @@ for _name in ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn
 from encoders import WordEncoder
 from serving import Client, problem, running
 
+from semsearch.errors import DependencyMissing
 from semsearch.page import FOLDER
 from semsearch.server.app import make_app
 from semsearch.server.collections import Collections
@@ -162,3 +166,114 @@ def test_a_search_has_one_query(client: Client, body: dict[str, Any]) -> None:
 def test_like_is_by_meaning(client: Client) -> None:
     refused = client.send("POST", SEARCH, {"like": "bread", "mode": "hybrid"})
     assert "finds words" in problem(refused)
+
+
+# -- maps ----------------------------------------------------------------------------------------
+
+MAP = "/collections/notes/map"
+
+
+class Projection:
+    """Puts points on a line, each time a little further up, when it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+        self.may.set()
+        self.times = 0
+
+    def __call__(self, vectors: Any, progress: Any) -> Any:
+        self.times += 1
+        progress(0.25)
+        while not self.may.wait(0.01):
+            progress(0.5)
+        rows = np.arange(len(vectors), dtype=np.float32)
+        return np.stack([rows, np.full_like(rows, self.times)], axis=1)
+
+
+@pytest.fixture
+def projection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Projection]:
+    monkeypatch.setenv("SEMSEARCH_CACHE", str(tmp_path))
+    made = Projection()
+    monkeypatch.setattr(maps, "project", made)
+    yield made
+    made.may.set()
+
+
+def drawn(client: Client) -> Any:
+    """The map, when it is done."""
+    while (answer := client.raw("GET", MAP)).status == 202:
+        time.sleep(0.01)
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+def test_a_map_is_drawn_while_the_server_goes_on(client: Client, projection: Projection) -> None:
+    projection.may.clear()
+    assert client.raw("GET", MAP).status == 202
+    while client.get(MAP)["share"] < 0.5:
+        time.sleep(0.01)
+    assert client.post(SEARCH, {"query": "moon", "k": 1})["hits"][0]["id"] == "moon"
+    projection.may.set()
+    found = drawn(client)
+    assert found["ids"] == ["bread", "rolls", "moon"]
+    assert (found["x"], found["y"]) == ([0, 1, 2], [1, 1, 1])
+    assert found["labels"][2] == "The moon shows one face. 😀 Moons do."
+    assert found["total"] == 3
+    assert found["topics"] == []
+    hits = client.post(SEARCH, {"query": "moon"})["hits"]
+    assert {hit["chunk"] for hit in hits} == set(found["chunks"])
+    assert client.get(MAP) == found
+    assert projection.times == 1
+
+
+def test_a_map_is_drawn_anew_when_the_collection_changed(
+    client: Client, projection: Projection
+) -> None:
+    old = drawn(client)
+    client.post("/collections/notes/delete", {"ids": ["rolls"]})
+    new = drawn(client)
+    assert new["ids"] == ["bread", "moon"]
+    assert new["version"] > old["version"]
+    assert projection.times == 2
+
+
+def test_under_steady_writing_there_is_a_map_all_the_same(
+    client: Client, projection: Projection
+) -> None:
+    projection.may.clear()
+    assert client.raw("GET", MAP).status == 202
+    client.post("/collections/notes/delete", {"ids": ["rolls"]})
+    projection.may.set()
+    drawn(client)
+    assert projection.times == 1  # the one that was begun, seen by somebody before the next
+
+
+def test_a_server_that_ends_does_not_wait_for_a_map(root: Path, projection: Projection) -> None:
+    projection.may.clear()
+    with running(app_of(root)) as client:
+        assert client.raw("GET", MAP).status == 202
+        while client.get(MAP)["share"] < 0.5:
+            time.sleep(0.01)
+    assert not projection.may.is_set()
+
+
+def test_a_map_is_of_a_collection_and_for_those_with_a_token(
+    client: Client, root: Path, projection: Projection
+) -> None:
+    assert client.raw("GET", "/collections/none/map").status == 404
+    with running(app_of(root, TOKEN)) as guarded:
+        assert guarded.raw("GET", MAP).status == 401
+        assert drawn(Client(guarded.port, TOKEN))["total"] == 3
+
+
+def test_without_its_extra_a_map_is_refused_with_its_name(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise DependencyMissing("a map needs openTSNE: pip install 'semsearch[map]'")
+
+    monkeypatch.setattr(maps, "draw", missing)
+    while (answer := client.raw("GET", MAP)).status == 202:
+        time.sleep(0.01)
+    assert answer.status == 501
+    assert "semsearch[map]" in answer.json["error"]["message"]

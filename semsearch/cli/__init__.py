@@ -73,6 +73,7 @@ _COMMANDS = {
     "verify": "keeping.verify",
     "repair": "keeping.repair",
     "optimize": "keeping.optimize",
+    "map": "mapping.map_",
     "serve": "serving.serve",
     "mcp": "serving.mcp",
     "latent": "latent.latent",

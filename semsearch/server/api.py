@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from semsearch import __version__
 from semsearch.blend import like
@@ -16,12 +17,15 @@ from semsearch.index import Index
 from semsearch.server.access import router
 from semsearch.server.collections import NAME, Collections
 from semsearch.server.jobs import Jobs, Upload
+from semsearch.server.maps import Maps
 from semsearch.server.metrics import CONTENT_TYPE
 from semsearch.server.models import (
     MOST_HIGHLIGHTED,
     Collection,
     CollectionList,
+    CollectionMap,
     Deleted,
+    DrawingState,
     Found,
     Get,
     Given,
@@ -40,12 +44,12 @@ from semsearch.types import Document, Hit
 Name = Annotated[str, Path(pattern=NAME, description="Of the collection.", examples=["notes"])]
 
 
-def routes(service: Service, jobs: Jobs) -> list[APIRouter]:
-    """All of them, around a service and its jobs."""
+def routes(service: Service, jobs: Jobs, maps: Maps) -> list[APIRouter]:
+    """All of them, around a service, its jobs and its maps."""
     return [
         _health(),
         _metrics(service),
-        _reading(service),
+        _reading(service, maps),
         _writing(service, jobs),
         _jobs(jobs),
     ]
@@ -73,7 +77,7 @@ def _metrics(service: Service) -> APIRouter:
     return protected
 
 
-def _reading(service: Service) -> APIRouter:
+def _reading(service: Service, maps: Maps) -> APIRouter:
     reading = router("read", "collections")
 
     @reading.get("/collections")
@@ -104,6 +108,23 @@ def _reading(service: Service) -> APIRouter:
         index = service.collections.get(how.collection)
         encoder = None if how.mode == "keyword" else index.encoder
         return highlights(query, [hit.text for hit in hits], encoder)
+
+    @reading.get(
+        "/collections/{name}/map",
+        response_class=Response,
+        responses={200: {"model": CollectionMap}, 202: {"model": DrawingState}},
+    )
+    async def draw_map(name: Name) -> Response:
+        """Where each passage is on a map on which those that are alike lie near each other.
+
+        It is drawn when it is asked for, which takes a while: until it is done the answer is 202
+        with the share that is. Ask again.
+        """
+        drawing = await maps.get(name)
+        if drawing.map is None:
+            waiting = DrawingState(share=drawing.share)
+            return JSONResponse(waiting.model_dump(), 202)
+        return Response(drawing.map, media_type="application/json")
 
     @reading.post("/collections/{name}/get")
     async def get(name: Name, body: Get) -> Found:

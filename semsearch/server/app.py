@@ -14,6 +14,7 @@ from semsearch.server.access import TokenAsked
 from semsearch.server.collections import Collections
 from semsearch.server.guard import Guard
 from semsearch.server.jobs import Jobs
+from semsearch.server.maps import Maps
 from semsearch.server.metrics import Metrics
 from semsearch.server.problems import answer_with_problems
 from semsearch.server.service import Limits, Service
@@ -25,7 +26,7 @@ Search collections of documents by meaning and by words.
 
 What a request to write answers is durable. An error is `{"error": {"type": ..., "message": ...}}`
 with a status of 400 (the request is wrong), 401 or 403 (its token is), 404, 409 (others are
-writing), 413 (it is too large) or 503 (it took too long).
+writing), 413 (it is too large), 501 (the server lacks an extra) or 503 (it took too long).
 """
 
 
@@ -40,11 +41,13 @@ def make_app(collections: Collections, tokens: Tokens, limits: Limits) -> FastAP
     metrics = Metrics()
     service = Service(collections, tokens, limits, metrics)
     jobs = Jobs(service)
+    maps = Maps(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await jobs.stop()
+        await maps.stop()
         await service.finish()
 
     app = FastAPI(
@@ -58,7 +61,7 @@ def make_app(collections: Collections, tokens: Tokens, limits: Limits) -> FastAP
     )
     app.state.service = service
     answer_with_problems(app)
-    for router in (*api.routes(service, jobs), openai_api.routes(service)):
+    for router in (*api.routes(service, jobs, maps), openai_api.routes(service)):
         app.include_router(router)
     add_page(app)
     app.add_middleware(Guard, metrics=metrics, most=limits.bytes, local_only=not tokens)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semsearch.highlight import Highlight
 from semsearch.ingest import IngestReport
+from semsearch.maps import Topic
 from semsearch.server.jobs import Job
 from semsearch.types import Hit, Mode, OnConflict
 
@@ -123,6 +124,27 @@ class Hits(BaseModel):
             "example": {"hits": [{**_BREAD, "score": 0.52, "span": [0, 42], "chunk": 7}]}
         }
     )
+
+
+class CollectionMap(BaseModel):
+    """Where passages are on the map of a collection: one entry of each list for each passage."""
+
+    version: int = Field(description="Number of the commit that the map is of.")
+    total: int = Field(description="Passages of the collection; the map may hold a sample of them.")
+    chunks: list[int] = Field(description="Keys of the passages, as hits have them.")
+    ids: list[str] = Field(description="Of their documents.")
+    labels: list[str] = Field(description="Titles, or how the passages begin.")
+    x: list[float] = Field(description="From 0; the longer side of the map is 1.")
+    y: list[float] = Field(description="From 0; up is more.")
+    topics: list[Topic] = Field(
+        description="Words for what is spoken of, and where on the map; the most common first."
+    )
+
+
+class DrawingState(BaseModel):
+    """That a map is being drawn."""
+
+    share: float = Field(ge=0, le=1, description="Of the work that is done.")
 
 
 class Given(Request):

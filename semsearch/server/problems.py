@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from semsearch.errors import (
+    DependencyMissing,
     IndexExists,
     IndexLocked,
     IndexNotFound,
@@ -32,9 +33,11 @@ _TYPES = {
     405: "method_not_allowed",
     409: "conflict",
     413: "too_large",
+    501: "not_installed",
     503: "timeout",
 }
 _STATUS: list[tuple[type[SemsearchError], int]] = [
+    (DependencyMissing, 501),
     (IndexNotFound, 404),
     (IndexExists, 409),
     (IndexLocked, 409),

@@ -4,6 +4,7 @@
 import { ask, forgetToken, hasToken } from "./api.js";
 import { byId, count, element } from "./dom.js";
 import { narrowed } from "./filter.js";
+import { MapView } from "./map.js";
 import { hit, subject } from "./results.js";
 
 const DEFAULTS = { c: "", q: "", like: "", mode: "hybrid", where: "", k: "10", view: "list" };
@@ -41,7 +42,16 @@ function show() {
   const collection = collections.find(({ name }) => name === state.c);
   if (!collection) return showNothingThere();
   showForm(state, collection);
+  showMap(state);
   search(state, collection);
+}
+
+function showMap({ c, view }) {
+  const wanted = view === "map";
+  document.body.classList.toggle("mapping", wanted);
+  byId("map").hidden = !wanted;
+  if (wanted) map.show(c);
+  else map.leave();
 }
 
 function showForm(state, collection) {
@@ -83,14 +93,14 @@ async function search(state, collection) {
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  tell({});
+  tell({ status: state.q.trim() || state.like ? "" : hint(state, collection) });
   if (!state.q.trim() && !state.like) return showHits([], null, []);
   byId("results").setAttribute("aria-busy", "true");
   try {
     const began = performance.now();
     const [found, given] = await Promise.all([
       ask(`collections/${state.c}/search`, body(state, collection), signal),
-      state.like ? document_(state, signal) : null,
+      state.like ? likened(state, signal) : null,
     ]);
     showHits(found.hits, given, found.highlights ?? []);
     tell({ status: summary(found.hits.length, performance.now() - began, state) });
@@ -111,9 +121,15 @@ function body(state, collection) {
   return { ...query, k: Number(state.k) || 10, ...(state.where.trim() && { where: state.where }) };
 }
 
-async function document_(state, signal) {
+async function likened(state, signal) {
   const found = await ask(`collections/${state.c}/get`, { ids: [state.like] }, signal);
   return found.documents[0] ?? null;
+}
+
+function hint({ view }, { documents }) {
+  if (!documents) return "This collection is empty: nothing was put into it yet.";
+  if (view === "map") return "Search, or click a point to see what is like it.";
+  return "Ask in your own words: a passage need not share one with them. “/” leads back to the box.";
 }
 
 function summary(number, milliseconds, state) {
@@ -131,17 +147,20 @@ function tell({ status = "", problem = "", where = "" }) {
 }
 
 function showHits(hits, given, highlights) {
-  const act = {
-    like: (id) => go({ like: id, q: "" }),
-    filter: (condition) => go({ where: narrowed(asked().where, condition) }),
-    clear: () => go({ like: "" }),
-  };
   const best = Math.max(...hits.map(({ score }) => score), 1e-9);
+  map.light(hits, given?.id);
   byId("like").replaceChildren(...(given ? [subject(given, act)] : []));
   byId("hits").replaceChildren(
     ...hits.map((found, number) => hit(found, number + 1, best, highlights[number], act)),
   );
 }
+
+const act = {
+  like: (id) => go({ like: id, q: "" }),
+  filter: (condition) => go({ where: narrowed(asked().where, condition) }),
+  clear: () => go({ like: "" }),
+};
+const map = new MapView(byId("map"), act.like);
 
 // -- what people do -----------------------------------------------------------------------------
 
@@ -159,6 +178,13 @@ byId("forget").addEventListener("click", () => {
   forgetToken();
   location.reload();
 });
+for (const type of ["mouseover", "focusin", "mouseleave", "focusout"]) {
+  const over = type === "mouseover" || type === "focusin";
+  byId("hits").addEventListener(type, ({ target }) => {
+    const item = over ? target.closest("[data-chunk]") : null;
+    map.pointAt(item && Number(item.dataset.chunk));
+  });
+}
 for (const view of ["list", "map"]) {
   byId(`${view}-view`).addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;

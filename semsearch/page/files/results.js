@@ -78,7 +78,7 @@ function chips(metadata, filter) {
     const shown = values.slice(0, MOST_VALUES).map((one) => chip(field, one, filter));
     const left = values.length - shown.length;
     const rest = left > 0 ? element("span", { className: "quiet" }, `+ ${left}`) : null;
-    const parts = [element("dt", {}, field), element("dd", {}, ...shown, ...(rest ? [rest] : []))];
+    const parts = [element("dt", {}, field), element("dd", {}, ...shown, rest)];
     list.append(element("div", {}, ...parts));
   }
   return list;
