@@ -86,6 +86,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/peers.py
 	@$(BIN)/python benchmarks/server_load.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
+	@test -z "$(VAE)" || $(BIN)/python benchmarks/duplicates.py --vae "$(VAE)"
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code
 	@$(BIN)/python docs/generate.py

@@ -150,14 +150,16 @@ def opened(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def small_pictures(random: np.random.Generator) -> tuple[list[Image.Image], NDArray[np.str_]]:
+def small_pictures(
+    random: np.random.Generator, per_class: int = PER_CLASS
+) -> tuple[list[Image.Image], NDArray[np.str_]]:
     """As many CIFAR-10 test pictures of each class."""
     chosen = []
     with zipfile.ZipFile(PHOTOS / "cifar10-test" / "cifar10-test-jpg.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         for class_ in sorted({name.split("/")[1] for name in names}):
             of_class = [name for name in names if name.split("/")[1] == class_]
-            for name in random.permutation(of_class)[:PER_CLASS]:
+            for name in random.permutation(of_class)[:per_class]:
                 image = Image.open(io.BytesIO(archive.read(str(name)))).convert("RGB")
                 chosen.append((image, class_))
     return [image for image, _ in chosen], np.array([class_ for _, class_ in chosen])

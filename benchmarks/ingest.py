@@ -30,7 +30,7 @@ import report
 from numpy.typing import NDArray
 
 import semsearch
-from semsearch.embedding import Embedder
+from semsearch.embedding import TextEmbedder
 from semsearch.encoders.text import TextEncoder
 from semsearch.sources import Sources
 from semsearch.types import Document
@@ -128,7 +128,7 @@ def one(what: str, *arguments: Path) -> dict[str, Any]:
 def encoder_alone(source: str) -> dict[str, Any]:
     """Tokens a second of the encoder on all passages, in calls as large as it likes."""
     encoder = TextEncoder()
-    embedder = Embedder(encoder)
+    embedder = TextEmbedder(encoder)
     documents = [record.item for record in Sources([source])]
     passages = [
         passage
@@ -136,7 +136,7 @@ def encoder_alone(source: str) -> dict[str, Any]:
         if isinstance(document, Document)
         for passage in embedder.split(document)
     ]
-    texts = [passage.text for passage in passages]
+    texts = [str(passage.content) for passage in passages]
     encoder.encode_documents(texts[:64])
     began = time.perf_counter()
     encoder.encode_documents(texts)

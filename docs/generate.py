@@ -23,22 +23,46 @@ from typing import Any, get_overloads
 import click
 
 import semsearch
-from semsearch import cli, evaluate, imaging, index, ingest, latent_file, maintenance, rag, sample
-from semsearch.encoders import Encoder
+from semsearch import (
+    cli,
+    duplicates,
+    evaluate,
+    imaging,
+    index,
+    ingest,
+    latent_file,
+    maintenance,
+    rag,
+    sample,
+)
+from semsearch.encoders import Encoder, PictureEncoder
 from semsearch.sources import beir
 
 HERE = Path(__file__).resolve().parent
 WIDTH = 100
 
 FUNCTIONS = ("create", "open", "encoder")
-POINTS = ("text", "like", "vector")
+POINTS = ("text", "image", "like", "vector")
 IMAGE_FUNCTIONS = ("encode_images", "decode_images", "morph", "fidelity")
-VALUES = ("Document", "Hit", "Explanation", "Step", "Chunk", "Span", "LatentSpace", "Reject")
+IMAGINING = ("imagine", "imagine_between", "fit_direction", "apply_direction")
+EXCHANGE = ("export_latents", "import_latents")
+VALUES = (
+    "Direction",
+    "Document",
+    "Hit",
+    "Explanation",
+    "Step",
+    "Chunk",
+    "Span",
+    "LatentSpace",
+    "Reject",
+)
 REPORTS = (
     index.IndexInfo,
     index.SegmentInfo,
     sample.Sample,
     ingest.IngestReport,
+    duplicates.Duplicates,
     ingest.Progress,
     maintenance.VerifyReport,
     maintenance.Problem,
@@ -112,12 +136,16 @@ def api_page() -> str:
     values = [_class(getattr(semsearch, name)) for name in VALUES]
     errors = [name for name in semsearch.__all__ if _is_error(getattr(semsearch, name))]
     images = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in IMAGE_FUNCTIONS]
+    of_index = (*IMAGINING, *EXCHANGE)
+    imagining = [_function(getattr(semsearch, name), f"semsearch.{name}") for name in of_index]
     left_out = {*semsearch.__all__} - {
         *FUNCTIONS,
         *VALUES,
         *errors,
         *POINTS,
         *IMAGE_FUNCTIONS,
+        *IMAGINING,
+        *EXCHANGE,
         *("Blend", "Index", "Latents", "Reader", "Reranker", "VAE"),
     }
     if left_out:
@@ -151,11 +179,13 @@ def api_page() -> str:
         "## Images",
         _class(semsearch.VAE),
         *images,
+        *imagining,
         *(_class(value) for value in (semsearch.Latents, latent_file.Picture, imaging.Fidelity)),
         "## Reports",
         *(_class(report) for report in REPORTS),
         "## Encoder",
         *_class_body(Encoder),
+        _class(PictureEncoder),
         "## Errors",
         _fenced(_error_tree(), "text"),
     ]

@@ -16,7 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semsearch.blend import Blend, like, text, vector
+    from semsearch.blend import Blend, image, like, text, vector
+    from semsearch.direction import Direction
     from semsearch.encoders import load as encoder
     from semsearch.encoders.reranker import Reranker
     from semsearch.encoders.vae import VAE
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
         TextTooLong,
         UnsupportedFormat,
     )
+    from semsearch.exchange import export_latents, import_latents
     from semsearch.imaging import decode_images, encode_images, fidelity, morph
+    from semsearch.imagining import apply_direction, fit_direction, imagine, imagine_between
     from semsearch.index import Index, create, open
     from semsearch.latent_file import Latents
     from semsearch.reader import Reader
@@ -57,6 +60,7 @@ _HOMES = {
     "open": "index",
     "Index": "index",
     "Blend": "blend",
+    "image": "blend",
     "like": "blend",
     "text": "blend",
     "vector": "blend",
@@ -72,6 +76,13 @@ _HOMES = {
     "Span": "types",
     "VAE": "encoders.vae",
     "Latents": "latent_file",
+    "Direction": "direction",
+    "export_latents": "exchange",
+    "import_latents": "exchange",
+    "apply_direction": "imagining",
+    "fit_direction": "imagining",
+    "imagine": "imagining",
+    "imagine_between": "imagining",
     "encode_images": "imaging",
     "decode_images": "imaging",
     "fidelity": "imaging",
@@ -97,6 +108,7 @@ __all__ = [
     "Blend",
     "Chunk",
     "DependencyMissing",
+    "Direction",
     "Document",
     "Explanation",
     "Hit",
@@ -119,11 +131,18 @@ __all__ = [
     "StorageError",
     "TextTooLong",
     "UnsupportedFormat",
+    "apply_direction",
     "create",
     "decode_images",
     "encode_images",
     "encoder",
+    "export_latents",
     "fidelity",
+    "fit_direction",
+    "image",
+    "imagine",
+    "imagine_between",
+    "import_latents",
     "like",
     "morph",
     "open",

@@ -32,12 +32,13 @@ def ids_of(ids: str | Iterable[str]) -> list[str]:
 
 
 def documents_of(
-    documents: DocumentLike | Iterable[DocumentLike], *, text_needed: bool
+    documents: DocumentLike | Iterable[DocumentLike], *, text_needed: bool, pictures: bool = False
 ) -> Iterator[Document]:
     """Documents, or dicts made documents, one by one.
 
     Raises:
-        InvalidArgument: One is wrong, or empty where `text_needed`; says which.
+        InvalidArgument: One is wrong, empty where `text_needed`, or has an image where there is no
+            place for `pictures`; says which.
     """
     given = [documents] if isinstance(documents, Document | Mapping) else documents
     if not isinstance(given, Iterable):
@@ -47,6 +48,11 @@ def documents_of(
             document = raw if isinstance(raw, Document) else Document.from_mapping(raw)
         except InvalidArgument as error:
             raise InvalidArgument(f"document {position}: {error}") from error
+        if document.image is not None and not pictures:
+            raise InvalidArgument(
+                f"document {position} ({document.id!r}): the index holds no pictures; make one of "
+                "pictures with encoder='vae:NAME'"
+            )
         if text_needed and not (document.text.strip() or document.title.strip()):
             raise InvalidArgument(f"document {position} ({document.id!r}): the text is empty")
         yield document

@@ -1,6 +1,7 @@
-"""Queries that are points: weighted sums of texts, documents of the index and vectors.
+"""Queries that are points: weighted sums of texts, pictures, documents of the index and vectors.
 
 text("king") - text("man") + text("woman")         an analogy
+image("cat.jpg")                                   pictures that look like this one
 like("recipes/soup.md")                            more like this
 like("recipes/soup.md") + 0.5 * text("vegetarian")
 """
@@ -8,6 +9,7 @@ like("recipes/soup.md") + 0.5 * text("vegetarian")
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +17,22 @@ from numpy.typing import ArrayLike, NDArray
 from semsearch.arguments import number
 from semsearch.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from semsearch.pictures import PictureLike
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """What an encoder makes of a text, as of a query."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """What an encoder makes of a picture."""
+
+    picture: PictureLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,7 @@ class Vector:
     numbers: NDArray[np.float64]
 
 
-Part = Text | Like | Vector
+Part = Text | Image | Like | Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,11 @@ class Blend:
         return [part.text for _, part in self.terms if isinstance(part, Text)]
 
     @property
+    def images(self) -> list[Image]:
+        """The pictures among its parts."""
+        return [part for _, part in self.terms if isinstance(part, Image)]
+
+    @property
     def ids(self) -> list[str]:
         """Ids of the documents among its parts."""
         return [part.id for _, part in self.terms if isinstance(part, Like)]
@@ -105,6 +122,15 @@ def text(content: str) -> Blend:
     if not isinstance(content, str) or not content.strip():
         raise InvalidArgument(f"text: expected a string that is not empty, got {content!r}")
     return Blend(((1.0, Text(content)),))
+
+
+def image(picture: PictureLike) -> Blend:
+    """The point of a picture, in an index of pictures.
+
+    Args:
+        picture: A file, an image of Pillow, or uint8 `(height, width, 3)` in RGB.
+    """
+    return Blend(((1.0, Image(picture)),))
 
 
 def like(id: str) -> Blend:

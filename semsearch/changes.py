@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
+from semsearch.points import Points
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.rows import ChunkRow, DocumentRow, State
 from semsearch.types import Document, Reject, Span, metadata_json
@@ -33,14 +31,15 @@ class Changes:
 
     Attributes:
         upserts: New documents, or new content for documents that exist.
-        vectors: `(n, dim)`, one row for each span of `upserts` in order; any length but zero.
+        points: One for each span of `upserts` in order, with vectors of any length but zero; None
+            when there are no upserts.
         relabels: Documents whose metadata or source changed and nothing else.
         rejects: Records that were refused.
         reread: Sources whose earlier rejects are forgotten.
     """
 
     upserts: Sequence[ChunkedDocument] = ()
-    vectors: NDArray[np.float32] | None = None
+    points: Points | None = None
     relabels: Sequence[Document] = ()
     rejects: Sequence[Reject] = ()
     reread: Sequence[str] = ()

@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Self
 
 from numpy.typing import ArrayLike
 
-from semsearch import encoders
+from semsearch import encoders, pictures
 from semsearch.arguments import DocumentLike, documents_of, ids_of, integer, matrix_of
-from semsearch.encoders.base import Encoder
+from semsearch.encoders.base import AnyEncoder, Encoder, PictureEncoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
 from semsearch.latents import normalize
-from semsearch.reader import PinnedReader, Reader, Where
+from semsearch.reader import DIRECTIONS, PinnedReader, Reader, Where
 from semsearch.snapshot import Snapshot
 from semsearch.store import Store
-from semsearch.types import LatentSpace, OnConflict, Reject
+from semsearch.types import Document, LatentSpace, OnConflict, Reject
 from semsearch.vectors import INDEX_KINDS
 from semsearch.vectors.base import TARGET_RECALL, Quality, unreported
 from semsearch.view import LiveSegment
 
 if TYPE_CHECKING:
+    from semsearch.direction import Direction
     from semsearch.embedding import Embedder
     from semsearch.ingest import IngestReport, Progress
     from semsearch.maintenance import RepairReport, VerifyReport
+    from semsearch.preparation import Item
     from semsearch.sources import Sources
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
@@ -112,7 +114,7 @@ class Index(Reader):
     """
 
     def __init__(
-        self, store: Store, encoder: Encoder | None, missing: SemsearchError | None = None
+        self, store: Store, encoder: AnyEncoder | None, missing: SemsearchError | None = None
     ) -> None:
         """Bind a store to its encoder; users call `create` or `open`.
 
@@ -189,11 +191,11 @@ class Index(Reader):
 
     @cached_property
     def _embedder(self) -> Embedder | None:
-        from semsearch.embedding import Embedder
+        from semsearch.embedding import embedder_of
 
         if self._encoder is None:
             return None
-        return Embedder(self._encoder, self._store.settings.get("chunk_tokens"))
+        return embedder_of(self._encoder, self._store.settings.get("chunk_tokens"))
 
     def add(
         self,
@@ -210,8 +212,9 @@ class Index(Reader):
         encoding. Metadata come back as JSON does: tuples as lists, keys as strings, sorted.
 
         Args:
-            documents: Documents or dicts with `id`, `text`, optional `title`, `metadata`,
-                `source`; any iterable, read once.
+            documents: Documents or dicts with `id`, `text` (in an index of pictures `image`, a
+                file, an image of Pillow or an array), optional `title`, `metadata`, `source`; any
+                iterable, read once.
             vectors: `(n, dim)`, one for each document, in place of the encoder's; then a document
                 is one chunk, and its text may be empty. Any length but zero.
             on_conflict: What to do about an id that is in the index: "replace" the document,
@@ -228,12 +231,26 @@ class Index(Reader):
         if on_conflict not in ("replace", "skip", "error"):
             raise InvalidArgument(f"on_conflict: {on_conflict!r} is not replace, skip or error")
         rows = None if vectors is None else matrix_of(vectors, self.space.dim)
+        of_pictures = self.space.modality == "image"
         if rows is None:
-            _ = self.encoder
+            self._any_encoder()
+        elif of_pictures:
+            raise InvalidArgument("vectors: an index of pictures makes its own, with their latents")
         else:
             rows = normalize(rows)  # all of them now: a bad one must not be found half way
-        checked = documents_of(documents, text_needed=rows is None)
-        return ingest.add(self._store, self._embedder, checked, rows, on_conflict=on_conflict)
+        text_needed = rows is None and not of_pictures
+        checked = documents_of(documents, text_needed=text_needed, pictures=of_pictures)
+        if of_pictures:
+            checked = map(_addressed, checked)
+        return self.add_items(ingest.items_of(checked, rows), on_conflict=on_conflict)
+
+    def add_items(
+        self, items: Iterable[Item], *, on_conflict: OnConflict = "replace"
+    ) -> IngestReport:
+        """Like `add`, of documents that were already looked at."""
+        from semsearch import ingest
+
+        return ingest.add(self._store, self._embedder, items, on_conflict=on_conflict)
 
     def ingest(
         self,
@@ -245,6 +262,8 @@ class Index(Reader):
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Add files and folders: .txt, .md, .jsonl, .csv, .tsv, .parquet, or "-" for stdin.
+
+        Into an index of pictures: .jpg, .png, .webp, .gif, .tif and others that Pillow reads.
 
         Commits as it goes; run again, it encodes only what changed. What a source no longer holds
         stays in the index unless you `prune`. Bad records do not stop it: they are counted in
@@ -270,7 +289,11 @@ class Index(Reader):
         from semsearch.sources import Sources
 
         planned = Sources(
-            sources, id_field=id_field, text_field=text_field, missing_ok=prune and force
+            sources,
+            id_field=id_field,
+            text_field=text_field,
+            missing_ok=prune and force,
+            modality=self.space.modality,
         )
         return self.ingest_sources(planned, prune=prune, force=force, progress=progress)
 
@@ -285,7 +308,7 @@ class Index(Reader):
         """Like `ingest`, of sources that were already looked at."""
         from semsearch import ingest
 
-        _ = self.encoder
+        self._any_encoder()
         return ingest.ingest_sources(
             self._store, self._embedder, sources, prune=prune, force=force, report=progress
         )
@@ -369,6 +392,23 @@ class Index(Reader):
         with writing(self._store) as writer:
             writer.index_fields(fields)
 
+    def keep_direction(self, name: str, direction: Direction) -> None:
+        """Keep a direction under a name, in place of an older one.
+
+        Raises:
+            InvalidArgument: The name is empty, or the direction is of another space.
+            IndexLocked: Another process is writing.
+        """
+        from semsearch.writer import writing
+
+        if not name.strip() or direction.latent.shape != (self.space.latent_size,):
+            raise InvalidArgument(
+                f"direction {name!r}: expected a name, and {self.space.latent_size} numbers, got "
+                f"{direction.latent.shape}"
+            )
+        with writing(self._store) as writer:
+            writer.keep_setting(DIRECTIONS + name, direction.to_json())
+
     def verify(self) -> VerifyReport:
         """Check all files and all texts against their checksums and against each other."""
         from semsearch import maintenance
@@ -406,7 +446,7 @@ class Index(Reader):
 def create(
     path: str | Path,
     *,
-    encoder: str | Path | Encoder | None = None,
+    encoder: str | Path | AnyEncoder | None = None,
     dim: int | None = None,
     chunk_tokens: int | None = None,
     index_fields: Sequence[str] = (),
@@ -418,7 +458,8 @@ def create(
     Args:
         path: The folder; made if it is not there.
         encoder: Name or folder of a sentence-transformers model, or an encoder;
-            all-MiniLM-L6-v2 by default.
+            all-MiniLM-L6-v2 by default. "vae:NAME" makes an index of pictures, with a VAE that
+            `semsearch.VAE` finds by that name.
         dim: In place of an encoder: vectors of this dimension are always given.
         chunk_tokens: Longest passage, in the encoder's tokens, at least 32 and the special ones;
             by default as much as the encoder reads.
@@ -439,12 +480,9 @@ def create(
             raise InvalidArgument("dim: an index of given vectors has no encoder and no chunks")
         given = {"encoder": None}
         return Index(Store.create(_folder(path), _vector_space(dim), given, index_fields), None)
-    from semsearch.chunking import MIN_TOKENS
-
     made = _encoder(DEFAULT_ENCODER if encoder is None else encoder, device, runtime)
-    least = MIN_TOKENS + made.count_tokens([""])[0]
     if chunk_tokens is not None:
-        chunk_tokens = integer("chunk_tokens", chunk_tokens, least=least, most=made.max_tokens)
+        chunk_tokens = _checked_chunk_tokens(chunk_tokens, made)
     settings = {"encoder": made.name, "chunk_tokens": chunk_tokens}
     return Index(Store.create(_folder(path), made.space, settings, index_fields), made)
 
@@ -452,7 +490,7 @@ def create(
 def open(
     path: str | Path,
     *,
-    encoder: str | Path | Encoder | None = None,
+    encoder: str | Path | AnyEncoder | None = None,
     device: str | None = None,
     runtime: str = "auto",
 ) -> Index:
@@ -483,7 +521,7 @@ def open(
 
 
 def _bound(
-    store: Store, encoder: str | Path | Encoder | None, device: str | None, runtime: str
+    store: Store, encoder: str | Path | AnyEncoder | None, device: str | None, runtime: str
 ) -> Index:
     if encoder is not None:
         return Index(store, _encoder(encoder, device, runtime))
@@ -491,7 +529,7 @@ def _bound(
     if name is None:
         return Index(store, None)
     try:
-        found = encoders.load(name, device=device, runtime=runtime)
+        found = encoders.load_any(name, device=device, runtime=runtime)
     except SemsearchError as error:
         return Index(store, None, error)
     return Index(store, found)
@@ -504,10 +542,26 @@ def _folder(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _encoder(encoder: str | Path | Encoder, device: str | None, runtime: str) -> Encoder:
-    if isinstance(encoder, str | Path):
-        return encoders.load(str(encoder), device=device, runtime=runtime)
+def _checked_chunk_tokens(wanted: int, encoder: AnyEncoder) -> int:
+    from semsearch.chunking import MIN_TOKENS
+
     if not isinstance(encoder, Encoder):
+        raise InvalidArgument("chunk_tokens: an index of pictures has no chunks; leave it out")
+    least = MIN_TOKENS + encoder.count_tokens([""])[0]
+    return integer("chunk_tokens", wanted, least=least, most=encoder.max_tokens)
+
+
+def _addressed(document: Document) -> Document:
+    try:
+        return pictures.addressed(document)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"document {document.id!r}: {error}") from error
+
+
+def _encoder(encoder: str | Path | AnyEncoder, device: str | None, runtime: str) -> AnyEncoder:
+    if isinstance(encoder, str | Path):
+        return encoders.load_any(str(encoder), device=device, runtime=runtime)
+    if not isinstance(encoder, Encoder | PictureEncoder):
         raise InvalidArgument(
             f"encoder: expected a name, a folder or a semsearch encoder, got {type(encoder)}"
         )

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from semsearch.changes import Changes
 from semsearch.embedding import Embedder
 from semsearch.errors import IngestError, InvalidArgument
-from semsearch.preparation import Draft, Item, Preparation, Prepared, Todo, Window, vectors_of
+from semsearch.points import Points
+from semsearch.preparation import Draft, Item, Preparation, Prepared, Todo, Window
 from semsearch.pruning import vanished
 from semsearch.sources import Record, Sources
 from semsearch.stage import Stage
@@ -33,6 +34,9 @@ from semsearch.writer import Writer, writing
 COMMIT_CHUNKS = 16_384
 """At most about this many chunks are encoded and not yet durable (25 MB at 384 dimensions): a
 commit begins at half of them, and while it is written the other half fills up."""
+
+COMMIT_BYTES = 64 * 2**20
+"""Raw latents are large: a commit also begins when those that wait for one reach this."""
 
 COMMIT_SECONDS = 10.0
 """A commit is made after the first window that ends this long after the last one."""
@@ -131,21 +135,25 @@ def _stages() -> Iterator[_Stages]:
 def add(
     store: Store,
     embedder: Embedder | None,
-    documents: Iterable[Document],
-    vectors: Iterable[NDArray[np.float32]] | None = None,
+    items: Iterable[Item],
     *,
     on_conflict: OnConflict = "replace",
 ) -> IngestReport:
     """Add documents that a program gives; see `Index.add`."""
     with writing(store) as writer, _stages() as stages:
         ingest = _Ingest(store, writer, embedder, stages, on_conflict=on_conflict)
-        ingest.run((item, 0) for item in _items(documents, vectors))
+        ingest.run((item, 0) for item in items)
         return ingest.finish()
 
 
-def _items(
+def items_of(
     documents: Iterable[Document], vectors: Iterable[NDArray[np.float32]] | None
 ) -> Iterator[Item]:
+    """Documents with a vector `(dim,)` for each, if vectors are given.
+
+    Raises:
+        InvalidArgument: There are not as many vectors as documents.
+    """
     if vectors is None:
         yield from map(Item, documents)
         return
@@ -154,7 +162,7 @@ def _items(
         vector = next(rest, None)
         if vector is None:
             raise InvalidArgument("vectors: expected one for each document, got fewer")
-        yield Item(document, vector)
+        yield Item(document, Points.of(vector[np.newaxis]))
     if next(rest, None) is not None:
         raise InvalidArgument("vectors: expected one for each document, got more")
 
@@ -186,7 +194,7 @@ def ingest_sources(
     if prune and sources.total_bytes is None:
         raise IngestError("prune: standard input keeps no files; delete by id, or index files")
     with writing(store) as writer, _stages() as stages:
-        ingest = _Ingest(store, writer, embedder, stages, report=report)
+        ingest = _Ingest(store, writer, embedder, stages, rejecting=True, report=report)
         try:
             ingest.forget_rejects(sources)
             ingest.run(map(_arrival, sources))
@@ -214,6 +222,7 @@ class _Ingest:
         stages: _Stages,
         *,
         on_conflict: OnConflict = "replace",
+        rejecting: bool = False,
         report: Report | None = None,
     ) -> None:
         self._store = store
@@ -222,7 +231,7 @@ class _Ingest:
         self._stages = stages
         self._on_conflict = on_conflict
         self._report = report
-        self._preparation = Preparation(store, embedder, on_conflict)
+        self._preparation = Preparation(store, embedder, on_conflict, rejecting=rejecting)
         self._seen: set[str] = set()
         self._read: set[str] = set()
         self._refused: set[str] = set()
@@ -252,8 +261,8 @@ class _Ingest:
         windows = self._windows(arrivals)
         prepared = prepare.results(self._preparation.prepare, windows, ahead=_WINDOWS_AHEAD)
         groups = (group for window in prepared for group in _groups(window))
-        for group, vectors in encode.results(self._encode, groups, ahead=_GROUPS_AHEAD):
-            self._take(group, vectors)
+        for group, points in encode.results(self._encode, groups, ahead=_GROUPS_AHEAD):
+            self._take(group, points)
 
     def _windows(self, arrivals: Iterable[tuple[Item | Reject, int]]) -> Iterator[Window]:
         window = Window()
@@ -261,7 +270,6 @@ class _Ingest:
             window.bytes += size
             if isinstance(arrived, Reject):
                 window.rejects.append(arrived)
-                self._refused.add(arrived.source)
             elif self._is_new(arrived.document):
                 window.add(arrived)
             if window.characters >= _WINDOW_CHARACTERS or len(window) >= _WINDOW_RECORDS:
@@ -280,19 +288,19 @@ class _Ingest:
         self._result = replace(self._result, skipped=self._result.skipped + 1)
         return False
 
-    def _encode(self, group: _Group) -> tuple[_Group, NDArray[np.float32] | None]:
+    def _encode(self, group: _Group) -> tuple[_Group, Points | None]:
         if self._embedder is None or not group.passages:
             return group, None
-        return group, self._embedder.encode([todo.text for todo in group.passages])
+        return group, self._embedder.encode([todo.content for todo in group.passages])
 
-    def _take(self, group: _Group, vectors: NDArray[np.float32] | None) -> None:
-        """Put the vectors of a group in their places; commit after a window when it is time."""
+    def _take(self, group: _Group, points: Points | None) -> None:
+        """Put the points of a group in their places; commit after a window when it is time."""
         if group.first:
             self._begin(group.window)
         done = 0
-        if vectors is not None:
-            for todo, vector in zip(group.passages, vectors, strict=True):
-                todo.draft.vectors[todo.row] = vector
+        if points is not None:
+            for number, todo in enumerate(group.passages):
+                todo.draft.points.put(todo.row, points, number)
                 todo.draft.missing -= 1
                 done += not todo.draft.missing
         self._count(
@@ -301,10 +309,17 @@ class _Ingest:
             tokens=sum(todo.tokens for todo in group.passages),
             bytes=group.bytes,
         )
-        if group.last and self._on_conflict != "error":
-            pending = sum(len(draft.vectors) for draft in self._drafts)
-            if pending >= COMMIT_CHUNKS // 2 or time.monotonic() - self._committed > COMMIT_SECONDS:
-                self._start_commit()
+        if group.last and self._on_conflict != "error" and self._is_time():
+            self._start_commit()
+
+    def _is_time(self) -> bool:
+        pending = sum(len(draft.points) for draft in self._drafts)
+        latents = sum(draft.points.latents.nbytes for draft in self._drafts)
+        return (
+            pending >= COMMIT_CHUNKS // 2
+            or latents >= COMMIT_BYTES
+            or time.monotonic() - self._committed > COMMIT_SECONDS
+        )
 
     def _begin(self, prepared: Prepared) -> None:
         """Note all of a window that needs no encoding."""
@@ -313,10 +328,11 @@ class _Ingest:
         self._drafts += prepared.drafts
         self._relabels += prepared.relabels
         self._rejects += window.rejects
+        self._refused.update(reject.source for reject in window.rejects)
         self._result = _sum(self._result, prepared.counts, window.rejects)
         self._count(
             documents=len(window.items) - len(prepared.drafts) + len(ready),
-            chunks=sum(len(draft.vectors) - draft.missing for draft in prepared.drafts),
+            chunks=sum(len(draft.points) - draft.missing for draft in prepared.drafts),
             rejected=len(window.rejects),
         )
 
@@ -348,7 +364,7 @@ class _Ingest:
         drafts = [draft for draft in self._drafts if not draft.missing]
         changes = Changes(
             upserts=[draft.chunked for draft in drafts],
-            vectors=vectors_of(drafts),
+            points=Points.joined([draft.points for draft in drafts], self._store.space),
             relabels=self._relabels,
             rejects=self._rejects,
             reread=self._reread,

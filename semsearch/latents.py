@@ -13,6 +13,8 @@ _PARALLEL = 1e-7  # radians: below, the arc is a line to the last digit
 _OPPOSITE = 1e-6  # radians from a straight angle: above, rounding would choose the arc
 _NOTHING = 1e-6  # of the weights' sum: what float32 parts leave of a sum that should be zero
 
+_FOLDS = 5
+
 _BLOCK = 8192  # rows worked on at a time, so that float64 copies stay small
 _SMALLEST, _LARGEST = 1e-100, 1e100
 
@@ -119,6 +121,59 @@ def combine(weights: ArrayLike, vectors: ArrayLike) -> NDArray[np.float32]:
         raise InvalidArgument("the weighted sum is zero: its parts cancel out")
     unit: NDArray[np.float32] = normalize(total[np.newaxis])[0]
     return unit
+
+
+def direction(positive: ArrayLike, negative: ArrayLike) -> NDArray[np.float32]:
+    """What leads from one set of points to another: the difference of their means.
+
+    Args:
+        positive: `(n, dim)` real numbers, n at least 1.
+        negative: `(m, dim)`, likewise.
+
+    Returns:
+        `(dim,)` float32, computed in float64.
+
+    Raises:
+        InvalidArgument: Not matrices of one width, or a set is empty.
+    """
+    ends = [_matrix(rows).astype(np.float64) for rows in (positive, negative)]
+    if ends[0].shape[1] != ends[1].shape[1] or not all(map(len, ends)):
+        raise InvalidArgument(
+            f"direction: expected points of one width, got {ends[0].shape} and {ends[1].shape}"
+        )
+    way: NDArray[np.float32] = (ends[0].mean(axis=0) - ends[1].mean(axis=0)).astype(np.float32)
+    return way
+
+
+def held_out_auc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """How well a direction tells points that it was not fitted on: the area under the ROC curve.
+
+    In turn a fifth of either set, or a point where there are fewer than five, is held out, and the
+    direction is fitted on the others. The area is the share of pairs of held-out points of which
+    the positive one lies further along (Hanley and McNeil, "The meaning and use of the area under
+    a ROC curve", Radiology 143, 1982), averaged over the turns; equal ones count half.
+
+    Args:
+        positive: `(n, dim)` real numbers, n at least 2.
+        negative: `(m, dim)`, m at least 2.
+
+    Raises:
+        InvalidArgument: Fewer than 2 of a kind, or not matrices of one width.
+    """
+    sets = [_matrix(rows).astype(np.float64) for rows in (positive, negative)]
+    folds = min(_FOLDS, *map(len, sets))
+    if folds < 2:
+        raise InvalidArgument("held-out AUC: expected 2 points of either kind or more")
+    return float(np.mean([_fold_auc(sets[0], sets[1], fold, folds) for fold in range(folds)]))
+
+
+def _fold_auc(
+    positive: NDArray[np.float64], negative: NDArray[np.float64], fold: int, folds: int
+) -> float:
+    held = [np.arange(len(rows)) % folds == fold for rows in (positive, negative)]
+    fitted = direction(positive[~held[0]], negative[~held[1]])
+    above = np.subtract.outer(positive[held[0]] @ fitted, negative[held[1]] @ fitted)
+    return float((np.sign(above) + 1).mean() / 2)
 
 
 def _ends(

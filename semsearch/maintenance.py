@@ -9,18 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.embedding import Embedder
-from semsearch.errors import IndexCorrupt, SemsearchError, StorageError
+from semsearch.embedding import Content, Embedder
+from semsearch.errors import IndexCorrupt, InvalidArgument, SemsearchError, StorageError
+from semsearch.points import Points
 from semsearch.snapshot import Snapshot, document_damage
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
-from semsearch.storage.rows import ChunkRow
+from semsearch.storage.rows import ChunkRow, FoundRow
 from semsearch.store import Store
 from semsearch.vectors.tuning import sampled_recall
 from semsearch.view import LiveSegment
 from semsearch.writer import Writer, writing
 
 _BLOCK = 65_536
+_ENCODED_AT_ONCE = 256  # pictures, decoded, are large
 _SAMPLE = 50
 _RECALL_SPREAD = 0.1
 """How far the recall of a sample may be below the one that was measured when it was built."""
@@ -211,8 +213,8 @@ def _coverage_problems(snapshot: Snapshot) -> Iterator[Problem]:
 def repair(store: Store, embedder: Embedder | None) -> RepairReport:
     """Put back swapped files, encode lost vectors again, rebuild derived files, sweep, recount.
 
-    Texts are never touched: they are nowhere but in the catalog. Vectors that the caller gave
-    cannot be made again; those stay reported in `after`.
+    Texts are never touched: they are nowhere but in the catalog. Vectors that the caller gave, and
+    those of pictures whose file is gone, cannot be made again; those stay reported in `after`.
     """
     actions: list[str] = []
     with writing(store, sweep=False) as writer:
@@ -262,24 +264,26 @@ def _encode_again(
 ) -> list[str]:
     with store.read() as snapshot:
         keys = snapshot.catalog.chunk_keys_between(live.row.first, live.row.last)
-        passages = _passages(snapshot, keys, embedder)
-    if passages is None or embedder is None:
-        return []
-    vectors = np.empty((len(keys), store.space.dim), np.float32)
-    for at in range(0, len(keys), _BLOCK):
-        vectors[at : at + _BLOCK] = embedder.encode(passages[at : at + _BLOCK])
-    writer.replace_segment(live, np.array(keys, np.int64), vectors)
+        found = snapshot.catalog.found(keys)
+    if embedder is None or not all(row.document and row.document.encoded for row in found.values()):
+        return []  # some vectors were given by the caller
+    parts: list[Points] = []
+    try:
+        for at in range(0, len(keys), _ENCODED_AT_ONCE):
+            rows = [found[key] for key in keys[at : at + _ENCODED_AT_ONCE]]
+            parts.append(embedder.encode([_content(row, embedder) for row in rows]))
+    except InvalidArgument as error:
+        return [f"{live.file.path.name}: not encoded again: {error}"]
+    points = Points.joined(parts, store.space)
+    writer.replace_segment(live, np.array(keys, np.int64), points)
     return [f"{live.file.path.name}: {len(keys)} chunks encoded again"]
 
 
-def _passages(snapshot: Snapshot, keys: list[int], embedder: Embedder | None) -> list[str] | None:
-    """What was encoded for each chunk; None when some vectors were given by the caller."""
-    found = snapshot.catalog.found(keys)
-    owners = [found[key].document for key in keys]
-    if embedder is None or not all(owner is not None and owner.encoded for owner in owners):
-        return None
-    return [
-        embedder.passage(owner.title, found[key].chunk.passage)
-        for key, owner in zip(keys, owners, strict=True)
-        if owner is not None
-    ]
+def _content(row: FoundRow, embedder: Embedder) -> Content:
+    """What was encoded for a chunk.
+
+    Raises:
+        InvalidArgument: It is a picture that is not there any more.
+    """
+    assert row.document is not None
+    return embedder.again(row.document.title, row.chunk.passage, row.document.source)

@@ -11,13 +11,15 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semsearch.errors import DependencyMissing, InvalidArgument
+from semsearch.types import Document
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,6 +32,13 @@ Pixels = NDArray[np.uint8]
 PREPROCESSING = "first frame, EXIF orientation, over white, 8-bit RGB, centre crop, Lanczos"
 """What `read` and `fitted` do, for passports: change it whenever they change pixels."""
 
+MAX_BYTES = 256 * 2**20
+"""Largest file of a picture; larger ones are refused."""
+
+ADDRESS = "sha256:"
+"""How the address of a picture begins, which is the text of its document."""
+
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: turned by a quarter, to either side
 _FRAME_MS = 100
 _GAP = 4  # white pixels between the pictures of a sheet
 
@@ -56,8 +65,9 @@ def read(picture: PictureLike) -> Pixels:
             taken as it is.
 
     Raises:
-        InvalidArgument: There is no such file, it is damaged or no picture, it has more pixels
-            than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), or the array is of another kind.
+        InvalidArgument: There is no such file, it is larger than `MAX_BYTES`, it is damaged or no
+            picture, it has more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), or the
+            array is of another kind.
         DependencyMissing: Pillow is not installed.
     """
     if isinstance(picture, str | Path):
@@ -75,6 +85,60 @@ def sha256(path: Path) -> str:
         InvalidArgument: The file cannot be read.
     """
     return hashlib.sha256(_content(path)).hexdigest()
+
+
+def addressed(document: Document) -> Document:
+    """The document of a picture with what identifies it: its address, facts and source.
+
+    Only the head of a file is decoded. The text becomes the address, `sha256:` and the hash of the
+    file (of an image of Pillow or an array: of its pixels); `width` and `height` of the upright
+    picture and, of a file, its `format` go into the metadata, unless these names are taken; the
+    source of a file is its absolute path, unless it has one.
+
+    Raises:
+        InvalidArgument: There is no image or a text as well, or it cannot be read.
+        DependencyMissing: Pillow is not installed.
+    """
+    picture = document.image
+    if picture is None or document.text:
+        raise InvalidArgument("expected a picture as 'image', and no text")
+    source = document.source
+    if isinstance(picture, str | Path):
+        source = source or str(Path(picture).expanduser().absolute())
+        content, name = _content(Path(picture).expanduser()), str(picture)
+        with _mapped(name), _pillow().open(io.BytesIO(content)) as image:
+            facts = {**_upright_size(image), "format": image.format}
+    else:
+        pixels = read(cast("PictureLike", picture))
+        content = repr(pixels.shape).encode() + pixels.tobytes()
+        facts = size_of(pixels)._asdict()
+    return replace(
+        document,
+        text=ADDRESS + hashlib.sha256(content).hexdigest(),
+        metadata={**facts, **document.metadata},
+        source=source,
+    )
+
+
+def same(document: Document) -> Pixels:
+    """The picture of a document, as it was when it was addressed.
+
+    Raises:
+        InvalidArgument: It cannot be read, or has changed since.
+    """
+    picture = document.image
+    if not isinstance(picture, str | Path):
+        return read(cast("PictureLike", picture))
+    content = _content(Path(picture).expanduser())
+    if ADDRESS + hashlib.sha256(content).hexdigest() != document.text:
+        raise InvalidArgument(f"{picture}: has changed meanwhile; index it again")
+    return _decoded(content, str(picture))
+
+
+def _upright_size(image: Any) -> dict[str, int]:
+    width, height = image.size
+    turned = image.getexif().get(_ORIENTATION) in _TURNED
+    return {"width": height, "height": width} if turned else {"width": width, "height": height}
 
 
 def size_of(pixels: Pixels) -> Size:
@@ -131,9 +195,15 @@ def sheet(frames: Sequence[Pixels]) -> Pixels:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidArgument(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > MAX_BYTES:
+        raise InvalidArgument(f"{path}: larger than {MAX_BYTES // 2**20} MiB; make it smaller")
+    if not content:
+        raise InvalidArgument(f"{path}: the file is empty")
+    return content
 
 
 def _decoded(content: bytes, name: str) -> Pixels:

@@ -12,22 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.changes import ChunkedDocument
-from semsearch.embedding import Embedder
+from semsearch.embedding import Content, Embedder
 from semsearch.errors import IndexCorrupt, InvalidArgument
+from semsearch.points import Points
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.rows import DocumentRow
 from semsearch.store import Store
 from semsearch.types import Document, OnConflict, Reject, Span, metadata_json
 
-Vectors = Mapping[str, NDArray[np.float32]]
+Vectors = Mapping[Content, NDArray[np.float32]]
 """Vectors, `(dim,)` each, by the passage they were made of."""
 
 
+PICTURE = 8 * 1024
+"""A picture weighs as much in a window as so many characters: 64 of them are decoded together."""
+
+
 class Item(NamedTuple):
-    """A document to be added, with its vector of shape `(dim,)` if that is given."""
+    """A document to be added.
+
+    Attributes:
+        points: One, if it is given and not to be made.
+        encoded: Whether the encoder made it all the same, so that it can make it again.
+    """
 
     document: Document
-    vector: NDArray[np.float32] | None = None
+    points: Points | None = None
+    encoded: bool = False
 
 
 @dataclass(slots=True)
@@ -38,7 +49,7 @@ class Window:
         items: Of different ids.
         rejects: Records refused among them.
         bytes: Of input that were read for them.
-        characters: Of the documents' titles and texts.
+        characters: Of the documents' titles and texts; a picture counts as `PICTURE`.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -53,7 +64,9 @@ class Window:
     def add(self, item: Item) -> None:
         """Take one more document."""
         self.items.append(item)
-        self.characters += len(item.document.text) + len(item.document.title)
+        document = item.document
+        self.characters += len(document.text) + len(document.title)
+        self.characters += PICTURE if document.image is not None else 0
 
 
 @dataclass(slots=True)
@@ -61,12 +74,12 @@ class Draft:
     """A document that is to be written, while its vectors are made.
 
     Attributes:
-        vectors: `(chunks, dim)`; of no meaning where they are missing.
+        points: One for each chunk; of no meaning where they are missing.
         missing: How many rows are still to be encoded.
     """
 
     chunked: ChunkedDocument
-    vectors: NDArray[np.float32]
+    points: Points
     missing: int
 
 
@@ -75,7 +88,7 @@ class Todo(NamedTuple):
 
     draft: Draft
     row: int
-    text: str
+    content: Content
     tokens: int
 
 
@@ -98,19 +111,34 @@ class Prepared:
 
 
 class Preparation:
-    """Looks documents up and cuts those that must be encoded."""
+    """Looks documents up and cuts those that must be encoded.
 
-    def __init__(self, store: Store, embedder: Embedder | None, on_conflict: OnConflict) -> None:
+    Args:
+        store: The index.
+        embedder: Its embedder.
+        on_conflict: What to do about an id that is in the index.
+        rejecting: Whether a document that cannot be cut becomes a reject, and is no error.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder | None,
+        on_conflict: OnConflict,
+        *,
+        rejecting: bool = False,
+    ) -> None:
         self._store = store
         self._embedder = embedder
         self._on_conflict = on_conflict
+        self._rejecting = rejecting
 
     def prepare(self, window: Window) -> Prepared:
         """Decide what becomes of each document.
 
         Raises:
-            InvalidArgument: A document exists and `on_conflict` is "error", or one needs an
-                encoder and there is none.
+            InvalidArgument: A document exists and `on_conflict` is "error", one needs an encoder
+                and there is none, or one cannot be cut.
         """
         prepared = Prepared(window)
         with self._store.read() as snapshot:
@@ -123,14 +151,19 @@ class Preparation:
         replaced = [known[item.document.id] for item in wanted if item.document.id in known]
         kept = self._kept_vectors([row.id for row in replaced if row.encoded])
         for item in wanted:
-            self._draft(prepared, item, kept.get(item.document.id, {}))
+            id_ = item.document.id
+            try:
+                self._draft(prepared, item, kept.get(id_, {}))
+            except InvalidArgument as error:
+                self._refuse(prepared, item.document, error)
+            else:
+                _count(prepared, item.document, known.get(id_))
         prepared.todo.sort(key=lambda todo: todo.tokens)
         return prepared
 
     def _wanted(self, prepared: Prepared, item: Item, old: DocumentRow | None) -> bool:
         """Whether the document must be written; counts and notes what else becomes of it."""
         if old is None:
-            prepared.counts["added"] += 1
             return True
         match self._on_conflict:
             case "error":
@@ -139,29 +172,36 @@ class Preparation:
                 prepared.counts["skipped"] += 1
                 return False
             case "replace":
-                return _replaces(prepared, item, old)
+                return not _kept(prepared, item, old)
             case other:
                 assert_never(other)
 
     def _draft(self, prepared: Prepared, item: Item, kept: Vectors) -> None:
-        document, vector = item
-        if vector is not None:
-            whole = ChunkedDocument(document, [Span(0, len(document.text))], encoded=False)
-            prepared.drafts.append(Draft(whole, vector[np.newaxis], 0))
+        document, points, encoded = item
+        if points is not None:
+            whole = ChunkedDocument(document, [Span(0, len(document.text))], encoded=encoded)
+            prepared.drafts.append(Draft(whole, points, 0))
             return
         if self._embedder is None:
             raise InvalidArgument("this index has no encoder: give vectors=... as well")
         passages = self._embedder.split(document)
         chunked = ChunkedDocument(document, [passage.span for passage in passages])
-        draft = Draft(chunked, np.empty((len(passages), self._store.space.dim), np.float32), 0)
-        for row, passage in enumerate(passages):
-            if passage.text in kept:
-                draft.vectors[row] = kept[passage.text]
+        draft = Draft(chunked, Points.room(len(passages), self._store.space), 0)
+        for row, (_, content, tokens) in enumerate(passages):
+            if isinstance(content, str) and content in kept:
+                draft.points.vectors[row] = kept[content]
             else:
                 draft.missing += 1
-                prepared.todo.append(Todo(draft, row, passage.text, passage.tokens))
+                prepared.todo.append(Todo(draft, row, content, tokens))
         prepared.counts["reused"] += len(passages) - draft.missing
         prepared.drafts.append(draft)
+
+    def _refuse(self, prepared: Prepared, document: Document, error: InvalidArgument) -> None:
+        if not self._rejecting:
+            raise InvalidArgument(f"document {document.id!r}: {error}") from error
+        source = document.source or document.id
+        reason = str(error).removeprefix(f"{source}: ")
+        prepared.window.rejects.append(Reject(source, 0, reason))
 
     def _kept_vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """What was encoded for documents that are about to be replaced, by document and passage.
@@ -173,32 +213,35 @@ class Preparation:
             return {}
         with suppress(IndexCorrupt), self._store.read(vectors=True) as snapshot:
             return {
-                id_: {embedder.passage(title, text): vector for text, vector in vectors}
+                id_: {embedder.again(title, text, None): vector for text, vector in vectors}
                 for id_, title, vectors in snapshot.encoded(ids)
             }
         return {}
 
 
-def _replaces(prepared: Prepared, item: Item, old: DocumentRow) -> bool:
+def _kept(prepared: Prepared, item: Item, old: DocumentRow) -> bool:
+    """Whether what is encoded of a document stays; counts and notes what else becomes of it."""
     document = item.document
     same = (
-        item.vector is None
+        (item.points is None or item.encoded)
         and old.intact
         and bool(old.encoded)
         and content_hash(document) == old.hash
     )
     if same and document.source == old.source and metadata_json(document.metadata) == old.metadata:
         prepared.counts["unchanged"] += 1
-        return False
+    elif same:
+        prepared.relabels.append(document)
+        _count(prepared, document, old)
+    return same
+
+
+def _count(prepared: Prepared, document: Document, old: DocumentRow | None) -> None:
+    """Count a document that is written."""
+    if old is None:
+        prepared.counts["added"] += 1
+        return
     prepared.counts["replaced"] += 1
     prepared.counts["moved"] += None not in (old.source, document.source) and (
         old.source != document.source
     )
-    if same:
-        prepared.relabels.append(document)
-    return not same
-
-
-def vectors_of(drafts: Sequence[Draft]) -> NDArray[np.float32] | None:
-    """`(n, dim)`: those of all drafts, one after the other; None when there are none."""
-    return np.concatenate([draft.vectors for draft in drafts]) if drafts else None

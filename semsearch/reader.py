@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, SupportsIndex, TypeVar, get_args, overload
+from typing import Any, SupportsIndex, TypeVar, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from semsearch import pictures
 from semsearch.arguments import ids_of, integer, is_vector, matrix_of, number
-from semsearch.blend import Blend, Like, Part, Text, Vector
-from semsearch.encoders.base import Encoder
+from semsearch.blend import Blend, Image, Like, Part, Text, Vector
+from semsearch.direction import Direction
+from semsearch.duplicates import Duplicates, duplicates
+from semsearch.encoders.base import AnyEncoder, Encoder, PictureEncoder
 from semsearch.errors import InvalidArgument, SemsearchError
 from semsearch.filters import And, parse
 from semsearch.latents import combine, normalize, slerp
@@ -24,6 +27,14 @@ from semsearch.snapshot import Snapshot
 from semsearch.types import Chunk, Document, Explanation, Hit, LatentSpace, Mode, Step
 
 Where = Mapping[str, Any] | str
+
+DIRECTIONS = "direction/"
+"""How the names of settings begin that are directions."""
+
+DUPLICATE_PICTURES = 0.85
+"""The cosine from which on two pictures are taken for copies (decision 0017)."""
+
+_LOWEST_THRESHOLD = 0.01
 
 _MODES = " or ".join(map(repr, get_args(Mode)))
 
@@ -41,7 +52,7 @@ class Reader:
         self,
         path: Path,
         space: LatentSpace,
-        encoder: Encoder | None,
+        encoder: AnyEncoder | None,
         missing: SemsearchError | None,
     ) -> None:
         """Bind to an index; users call `Index.snapshot`.
@@ -75,12 +86,37 @@ class Reader:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder of the index.
+        """The encoder of an index of texts.
 
         Raises:
-            InvalidArgument: The index has none: vectors are always given.
+            InvalidArgument: The index has none: vectors are always given, or it holds pictures.
             SemsearchError: The model is not installed here.
         """
+        found = self._any_encoder()
+        if self.space.modality == "image":
+            raise InvalidArgument(
+                f"{self.path}: this index holds pictures, which have no words; ask with a picture: "
+                "--image FILE, or semsearch.image(FILE); or with --like ID"
+            )
+        return cast(Encoder, found)
+
+    @property
+    def picture_encoder(self) -> PictureEncoder:
+        """The encoder of an index of pictures, which decodes too.
+
+        Raises:
+            InvalidArgument: It is no index of pictures.
+            SemsearchError: The model is not installed here.
+        """
+        if self.space.modality != "image":
+            raise InvalidArgument(
+                f"{self.path}: this index holds no pictures (its space is {self.space.name}): "
+                "nothing in it can be decoded or compared with one; make an index of pictures "
+                "with `semsearch index FOLDER --encoder vae:NAME`"
+            )
+        return cast(PictureEncoder, self._any_encoder())
+
+    def _any_encoder(self) -> AnyEncoder:
         if self._encoder is not None:
             return self._encoder
         if self._missing is not None:
@@ -148,6 +184,39 @@ class Reader:
         with self._read(vectors=True) as snapshot:
             found = snapshot.vectors(wanted)
         return _all_found(wanted, found)
+
+    def latents(self, ids: str | Sequence[str]) -> dict[str, NDArray[np.float16]]:
+        """Raw latents of pictures, by id, in the order asked: float16 of the shape `space.latent`.
+
+        Raises:
+            InvalidArgument: An id is not in the index, or it is no index of pictures.
+        """
+        _ = self.picture_encoder
+        wanted = ids_of(ids)
+        with self._read(vectors=True) as snapshot:
+            found = snapshot.latents(wanted)
+        kept = _all_found(wanted, found)
+        return {id_: kept[id_][0].reshape(self.space.latent) for id_ in wanted}
+
+    def decode(self, ids: str | Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+        """Pictures that their latents decode to, by id: `(height, width, 3)` uint8 in RGB.
+
+        The files that they came from are not read.
+
+        Raises:
+            InvalidArgument: An id is not in the index, or it is no index of pictures.
+            DependencyMissing: diffusers is not installed.
+            BackendError: The model cannot be loaded or failed.
+        """
+        kept = self.latents(ids)
+        rows = np.reshape(list(kept.values()), (len(kept), self.space.latent_size))
+        return dict(zip(kept, self.picture_encoder.decode(rows), strict=True))
+
+    def directions(self) -> dict[str, Direction]:
+        """The directions that the index keeps, by name; see `semsearch.fit_direction`."""
+        with self._read() as snapshot:
+            kept = snapshot.catalog.settings_below(DIRECTIONS)
+        return {name: Direction.from_json(text) for name, text in kept.items()}
 
     def chunks(self, ids: str | Sequence[str]) -> dict[str, list[Chunk]]:
         """The passages that documents were split into, by id, in reading order.
@@ -224,9 +293,10 @@ class Reader:
 
         Args:
             query: A text, a vector of `dim` numbers (any length but zero), or a blend of texts,
-                documents and vectors (`semsearch.text("king") - semsearch.text("man") +
-                semsearch.text("woman")`, `semsearch.like("a.md")`), whose own parts are left out
-                of the answer; or a list of such, which is answered with a list of answers.
+                pictures, documents and vectors (`semsearch.text("king") - semsearch.text("man") +
+                semsearch.text("woman")`, `semsearch.like("a.md")`, `semsearch.image("a.jpg")`),
+                whose own texts and documents are left out of the answer; or a list of such, which
+                is answered with a list of answers.
             k: How many hits, at least 1. Fewer come back only when fewer match.
             vectors: Of a text, its `(dim,)` vector in place of the encoder's, for an index of given
                 vectors; of a list of texts `(n, dim)`. Any length but zero.
@@ -367,6 +437,41 @@ class Reader:
             asked = Queries(vectors=normalize(points))
             return search(Scope(snapshot, only), asked, wanted, mode="dense")
 
+    def duplicates(
+        self, threshold: float | None = None, *, where: Where | None = None
+    ) -> list[Duplicates]:
+        """Groups of documents that are copies of each other, or nearly.
+
+        Two documents belong together when a passage of one and a passage of the other (of pictures:
+        the pictures) have a cosine of at least `threshold`, and groups that share a document are
+        one. Of each passage at most the 64 nearest are looked at.
+
+        Args:
+            threshold: From above 0 to 1; needed for texts. By default, for pictures, 0.85: see
+                decision 0017 for how many copies it finds, and how many others.
+            where: As in `search`.
+
+        Returns:
+            The groups, those that resemble each other most first.
+
+        Raises:
+            InvalidArgument: A threshold out of range, or none for an index of texts.
+        """
+        least = self._threshold(threshold)
+        only = None if where is None else parse(where)
+        with self._read(vectors=True) as snapshot:
+            return duplicates(Scope(snapshot, only), least)
+
+    def _threshold(self, wanted: float | None) -> float:
+        if wanted is not None:
+            return number("threshold", wanted, least=_LOWEST_THRESHOLD, most=1)
+        if self.space.modality == "image":
+            return DUPLICATE_PICTURES
+        raise InvalidArgument(
+            "threshold: from which cosine on texts are copies depends on the texts; give one, "
+            "such as 0.95"
+        )
+
     def _asked(
         self, queries: list[Any], mode: Mode, rerank: Rerank | None, given: Any = None
     ) -> Queries:
@@ -374,6 +479,12 @@ class Reader:
         if mode not in get_args(Mode):
             raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
         kinds = {_kind(query) for query in queries}
+        if self.space.modality == "image" and "texts" in kinds:
+            _ = self.encoder  # says that there is none
+        if self.space.modality == "image" and mode != "dense":
+            raise InvalidArgument(
+                f"mode {mode!r} finds words, and {self.path} holds pictures; use mode 'dense'"
+            )
         if len(kinds) > 1:
             both = " and ".join(sorted(kinds))
             raise InvalidArgument(f"a list of queries holds one kind, not both {both}")
@@ -410,17 +521,27 @@ class Reader:
             return normalize(rows)
         return normalize(self.encoder.encode_queries(texts))
 
+    def _seen(self, image: Image) -> NDArray[np.float32]:
+        """`(dim,)`: the point of a picture."""
+        encoder = self.picture_encoder
+        picture = encoder.prepared(pictures.read(image.picture))
+        vector: NDArray[np.float32] = encoder.encode_pictures([picture]).vectors[0]
+        return vector
+
     def _blended(self, blends: list[Blend]) -> Queries:
         """The points of blends; each part counts by its direction."""
         texts = list(dict.fromkeys(text for blend in blends for text in blend.texts))
         ids = list(dict.fromkeys(id_ for blend in blends for id_ in blend.ids))
         encoded = dict(zip(texts, self._encoded(texts), strict=True))
         means = {id_: rows.mean(axis=0) for id_, rows in self.vectors(ids).items()}
+        seen = {part: self._seen(part) for blend in blends for part in blend.images}
 
         def point(part: Part) -> Any:
             match part:
                 case Text(text):
                     return encoded[text]
+                case Image():
+                    return seen[part]
                 case Like(id_):
                     return means[id_]
                 case Vector(numbers):

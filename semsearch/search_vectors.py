@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from semsearch.errors import InvalidArgument
 
+RECIPE = "mirror folded, means over 4x2 of a 4x4 grid, borders at 0.75"
+"""What `from_latents` does without a centre, for passports: change it whenever vectors change."""
+
 GRID = 4
 _BORDER = 0.75  # of a cell in the middle: what is cut off or turned away lies at the border
 
@@ -40,6 +43,11 @@ def from_latents(latents: ArrayLike, centre: ArrayLike | None = None) -> NDArray
     down = np.array([_BORDER, *[1] * (GRID - 2), _BORDER])
     vectors = (cells * np.outer(down, across)).reshape(len(array), -1)
     return (vectors - _centre(centre, vectors.shape[1])).astype(np.float32)
+
+
+def dim_of(channels: int) -> int:
+    """Numbers of a vector of latents with so many channels."""
+    return channels * GRID * (GRID // 2)
 
 
 def _means(array: NDArray[np.float64], cells: int, axis: int) -> NDArray[np.float64]:

@@ -92,6 +92,8 @@ class SegmentFile:
             raise corrupt(path, "it is another segment, or another index's")
         if data.vectors.shape != (self._row.rows, self._layout.space.dim):
             raise corrupt(path, f"it holds {data.vectors.shape} vectors")
+        if data.latents.shape[1] != self._layout.space.latent_size:
+            raise corrupt(path, f"it holds latents of {data.latents.shape[1]} numbers")
         keys, bounds = data.keys, (self._row.first, self._row.last)
         if np.any(np.diff(keys) <= 0) or (keys[0], keys[-1]) != bounds:
             raise corrupt(path, "its chunk keys are not those recorded")

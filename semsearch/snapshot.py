@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from semsearch.errors import IndexCorrupt
 from semsearch.filters import Filter
+from semsearch.points import Latents, Points
 from semsearch.segment_file import Layout, corrupt
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.reading import ReadTransaction
@@ -159,6 +160,17 @@ class Snapshot:
             for id_, chunks in self._chunks(ids).items()
         }
 
+    def latents(self, ids: Iterable[str]) -> dict[str, Latents]:
+        """Raw latents of the documents that exist among `ids`: `(chunks, size)` float16.
+
+        Raises:
+            IndexCorrupt: A document or a segment is damaged.
+        """
+        return {
+            id_: self._points([chunk.key for chunk in chunks]).latents
+            for id_, chunks in self._chunks(ids).items()
+        }
+
     def chunks(self, ids: Iterable[str]) -> dict[str, list[Chunk]]:
         """Chunks of the documents that exist among `ids`, in reading order.
 
@@ -206,6 +218,9 @@ class Snapshot:
         Raises:
             IndexCorrupt: A chunk is in no segment, or a file is damaged.
         """
+        return self._points(keys, whole=whole).vectors
+
+    def _points(self, keys: Sequence[int], *, whole: bool = False) -> Points:
         firsts = [live.row.first for live in self.segments]
         owners = np.searchsorted(firsts, keys, side="right") - 1
         if len(owners) and min(owners) < 0:
@@ -213,11 +228,12 @@ class Snapshot:
         if whole:
             for owner in np.unique(owners).tolist():
                 self.segments[owner].file.check_once()
+        wanted = np.asarray(keys, np.int64)
         parts = [
-            self.segments[owner].vectors(np.asarray(keys)[owners == owner].tolist())
+            self.segments[owner].points(wanted[owners == owner])
             for owner in np.unique(owners).tolist()
         ]
-        return np.concatenate(parts) if parts else np.empty((0, self.space.dim), np.float32)
+        return Points.joined(parts, self.space)
 
 
 def document_damage(row: DocumentRow, chunks: Sequence[ChunkRow]) -> str | None:

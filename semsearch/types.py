@@ -46,6 +46,8 @@ class LatentSpace:
         fingerprint: Hash of what fixes the geometry (weights, tokenizer, pooling), not of the
             runtime that computes it. Two spaces are the same exactly when this is equal.
         metric: Always "cosine": scores are in [-1, 1], higher is nearer.
+        latent: Shape of the raw latent that is kept beside each vector, so that it can be decoded;
+            empty in a space that has no decoder.
     """
 
     name: str
@@ -53,11 +55,17 @@ class LatentSpace:
     shape: tuple[int, ...]
     fingerprint: str
     metric: Literal["cosine"] = "cosine"
+    latent: tuple[int, ...] = ()
 
     @property
     def dim(self) -> int:
         """Number of components of one vector."""
         return math.prod(self.shape)
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers of one raw latent; 0 in a space that has no decoder."""
+        return math.prod(self.latent) if self.latent else 0
 
     def to_json(self) -> str:
         """Serialise for the catalog."""
@@ -72,7 +80,8 @@ class LatentSpace:
         """
         try:
             raw = json.loads(text)
-            return cls(**{**raw, "shape": tuple(int(n) for n in raw["shape"])})
+            shapes = {"shape": raw["shape"], "latent": raw.get("latent", ())}
+            return cls(**raw | {key: tuple(map(int, shape)) for key, shape in shapes.items()})
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidArgument(f"not a latent space passport: {text[:80]!r}") from error
 
@@ -91,6 +100,9 @@ class Document:
             middle of a document still knows what it is about.
         metadata: A JSON object.
         source: Where it was read from (a path), if anywhere.
+        image: In place of a text, for an index of pictures: a file, an image of Pillow, or uint8
+            `(height, width, 3)` in RGB. It is encoded and not kept: a document that comes back has
+            none, and its text is the picture's address, `sha256:...`.
 
     Raises:
         InvalidArgument: A field has the wrong type, is too long, is not JSON, holds a NUL
@@ -102,6 +114,7 @@ class Document:
     title: str = ""
     metadata: JSONObject = field(default_factory=dict)
     source: str | None = None
+    image: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_string("id", self.id)
@@ -126,7 +139,7 @@ class Document:
         """
         if not isinstance(raw, Mapping):
             raise InvalidArgument(f"expected a Document or a dict, got {type(raw).__name__}")
-        unknown = raw.keys() - {"id", "text", "title", "metadata", "source"}
+        unknown = raw.keys() - {"id", "text", "title", "metadata", "source", "image"}
         if unknown:
             names = ", ".join(sorted(map(str, unknown)))
             raise InvalidArgument(f"unknown field {names}: put your own fields in metadata={{...}}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semsearch.errors import BackendError
 from semsearch.filters import Filter
+from semsearch.points import Points
 from semsearch.segment_file import Layout, SegmentFile, corrupt
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import SegmentRow
@@ -110,9 +111,10 @@ class LiveSegment:
         keys = self.file.data.keys
         return keys if self.allowed is None else keys[self.allowed.mask]
 
-    def vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
-        """`(len(keys), dim)`: a copy of the vectors of keys that are in this segment."""
-        return self.file.data.vectors[_rows_of(self.file, np.asarray(keys, np.int64))]
+    def points(self, keys: NDArray[np.int64]) -> Points:
+        """A copy of the points of keys that are in this segment."""
+        data, rows = self.file.data, _rows_of(self.file, keys)
+        return Points(data.vectors[rows], data.latents[rows])
 
 
 def _rows_of(file: SegmentFile, keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -46,7 +46,8 @@ def follow(
     """
 
     def look() -> Sources:
-        return Sources(paths, id_field=id_field, text_field=text_field)
+        modality = index.space.modality
+        return Sources(paths, id_field=id_field, text_field=text_field, modality=modality)
 
     look()
     changes = _changes(paths, index.path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from semsearch.changes import Changes, relabelled_rows, rows_to_insert
 from semsearch.errors import IndexCorrupt, InvalidArgument, StorageError
 from semsearch.latents import normalize
+from semsearch.points import Points
 from semsearch.storage.checksum import ends_checksum, file_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
@@ -121,12 +123,12 @@ class Writer:
             InvalidArgument: Vectors do not fit the spans or the space, or one is zero.
             StorageError: Disk full, ...; then nothing has changed.
         """
-        vectors = self._checked(changes)
+        points = self._checked(changes)
         self._compact()
         with self._store.read() as snapshot:
             state = snapshot.state()
-        keys = np.arange(state.next_chunk, state.next_chunk + len(vectors), dtype=np.int64)
-        row = self._write(state, keys, vectors) if len(keys) else None
+        keys = np.arange(state.next_chunk, state.next_chunk + len(points), dtype=np.int64)
+        row = self._write(state, keys, points) if len(keys) else None
         with self._transaction(state) as transaction:
             self._apply(transaction, state, changes)
             if row is not None:
@@ -153,15 +155,16 @@ class Writer:
             )
         return len(keys)
 
-    def _checked(self, changes: Changes) -> NDArray[np.float32]:
-        expected = (sum(len(new.spans) for new in changes.upserts), self._store.space.dim)
-        given = changes.vectors
+    def _checked(self, changes: Changes) -> Points:
+        space, n = self._store.space, sum(len(new.spans) for new in changes.upserts)
+        expected = ((n, space.dim), (n, space.latent_size))
+        given = changes.points or Points.room(0, space)
         if len({new.document.id for new in changes.upserts}) != len(changes.upserts):
             raise InvalidArgument("two documents of one commit have the same id")
-        vectors = np.empty((0, expected[1]), np.float32) if given is None else given
-        if vectors.shape != expected:
-            raise InvalidArgument(f"vectors: expected shape {expected}, got {vectors.shape}")
-        return normalize(vectors)
+        shapes = given.vectors.shape, given.latents.shape
+        if shapes != expected:
+            raise InvalidArgument(f"vectors, latents: expected shapes {expected}, got {shapes}")
+        return Points(normalize(given.vectors), given.latents)
 
     def _apply(self, transaction: WriteTransaction, state: State, changes: Changes) -> None:
         touched = [new.document for new in changes.upserts] + list(changes.relabels)
@@ -284,31 +287,37 @@ class Writer:
         if not total:
             return None
         keys = np.concatenate([live.live_keys() for live in old])
-        with storage_errors(self._layout.folder), self._spool(old) as vectors:
-            return self._write(state, keys, vectors, recipe)
+        with storage_errors(self._layout.folder), self._spool(old) as points:
+            return self._write(state, keys, points, recipe)
 
     @contextmanager
-    def _spool(self, segments: Sequence[LiveSegment]) -> Iterator[NDArray[np.float32]]:
-        """Live vectors of segments in an unnamed file, so that a merge needs little memory.
+    def _spool(self, segments: Sequence[LiveSegment]) -> Iterator[Points]:
+        """Live points of segments in unnamed files, so that a merge needs little memory.
 
         Written, then mapped: to fill a map on a full disk kills the process.
         """
-        dim = self._layout.space.dim
-        with tempfile.TemporaryFile(dir=self._layout.segments, suffix=".tmp") as file:
+        space = self._layout.space
+        with self._temporary() as of_vectors, self._temporary() as of_latents:
             for live in segments:
                 for block in _live_blocks(live):
-                    file.write(np.ascontiguousarray(block).data)
-            file.flush()
-            yield np.memmap(file, np.float32, "r").reshape(-1, dim)
+                    of_vectors.write(np.ascontiguousarray(block.vectors).data)
+                    of_latents.write(np.ascontiguousarray(block.latents).data)
+            vectors = _mapped(of_vectors, np.float32, space.dim)
+            if space.latent_size:
+                yield Points(vectors, _mapped(of_latents, np.float16, space.latent_size))
+            else:
+                yield Points.of(vectors)
 
-    def replace_segment(
-        self, old: LiveSegment, keys: NDArray[np.int64], vectors: NDArray[np.float32]
-    ) -> None:
+    def _temporary(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._layout.segments, suffix=".tmp")
+
+    def replace_segment(self, old: LiveSegment, keys: NDArray[np.int64], points: Points) -> None:
         """Put a new file in the place of a segment's, with `keys` as its live rows."""
         with self._store.read() as snapshot:
             state = snapshot.state()
         recipe = Recipe.of_largest([old])
-        new = [self._write(state, keys, normalize(vectors), recipe)] if len(keys) else []
+        units = Points(normalize(points.vectors), points.latents)
+        new = [self._write(state, keys, units, recipe)] if len(keys) else []
         self._swap(state, [old], new)
 
     def restore(self, found: Mapping[LiveSegment, Path]) -> None:
@@ -322,10 +331,10 @@ class Writer:
         for live, path in found.items():
             data = read_segment(path)
             alive = ~np.isin(data.keys, live.dead)
-            vectors = data.vectors[alive] if len(live.dead) else data.vectors
+            points = data.points[alive] if len(live.dead) else data.points
             following = replace(state, next_segment=state.next_segment + len(rows))
             recipe = Recipe.of_largest([live])
-            rows.append(self._write(following, data.keys[alive], vectors, recipe))
+            rows.append(self._write(following, data.keys[alive], points, recipe))
         self._swap(state, list(found), rows)
 
     def index_fields(self, names: Sequence[str]) -> None:
@@ -337,6 +346,12 @@ class Writer:
         with self._catalog.write() as transaction:
             self._lock.check()
             transaction.index_fields(names)
+
+    def keep_setting(self, key: str, value: str) -> None:
+        """Keep a setting of the index, JSON, in place of an older one."""
+        with self._catalog.write() as transaction:
+            self._lock.check()
+            transaction.put_setting(key, value)
 
     def recount(self) -> None:
         """Set the counters to what is there."""
@@ -367,12 +382,12 @@ class Writer:
         self,
         state: State,
         keys: NDArray[np.int64],
-        vectors: NDArray[np.float32],
+        points: Points,
         recipe: Recipe = EXACT,
     ) -> SegmentRow:
         number = state.next_segment
         path = self._staged(self._layout.segment(number))
-        write_segment(path, self._layout.header(number, state.version + 1), keys, vectors)
+        write_segment(path, self._layout.header(number, state.version + 1), keys, points)
         with storage_errors(self._layout.folder):
             row = SegmentRow(
                 number=number,
@@ -384,7 +399,7 @@ class Writer:
                 sha256=file_checksum(path),
                 ends=ends_checksum(path),
             )
-            return self._with_derived(row, vectors, recipe)
+            return self._with_derived(row, points.vectors, recipe)
 
     def _with_derived(
         self, row: SegmentRow, vectors: NDArray[np.float32], recipe: Recipe
@@ -474,13 +489,19 @@ def run_to_merge(segments: Sequence[LiveSegment]) -> list[LiveSegment]:
     return []
 
 
-def _live_blocks(live: LiveSegment) -> Iterator[NDArray[np.float32]]:
-    """Vectors that are not deleted, block by block.
+def _mapped(file: IO[bytes], dtype: type[np.generic], size: int) -> NDArray[Any]:
+    file.flush()
+    rows: NDArray[Any] = np.memmap(file, dtype, "r").reshape(-1, size)
+    return rows
+
+
+def _live_blocks(live: LiveSegment) -> Iterator[Points]:
+    """Points that are not deleted, block by block.
 
     Raises:
         IndexCorrupt: The file is damaged: a copy of it would pass for sound.
     """
-    vectors, allowed = live.file.check().vectors, live.allowed
-    for at in range(0, len(vectors), _BLOCK):
+    points, allowed = live.file.check().points, live.allowed
+    for at in range(0, len(points), _BLOCK):
         block = slice(at, at + _BLOCK)
-        yield vectors[block] if allowed is None else vectors[block][allowed.mask[block]]
+        yield points[block] if allowed is None else points[block][allowed.mask[block]]

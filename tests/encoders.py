@@ -1,15 +1,18 @@
-"""Small encoders of texts, made of numpy alone, for tests that need no model's quality."""
+"""Small encoders, made of numpy alone, for tests that need no model's quality."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semsearch import LatentSpace
+from semsearch.pictures import Pixels, Size, fitted
+from semsearch.points import Points
 
 Vectors = NDArray[np.float32]
 
@@ -55,3 +58,40 @@ class WordEncoder:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
+
+
+class PixelEncoder:
+    """A picture is its 8x8 pixels: a latent that decodes to them, and a vector of differences.
+
+    Attributes:
+        encoded: How many pictures were encoded so far.
+    """
+
+    name = "pixels"
+    size = Size(8, 8)
+
+    def __init__(self) -> None:
+        fingerprint = hashlib.sha256(b"pixels/8x8").hexdigest()
+        self.space = LatentSpace("pixels", "image", (192,), fingerprint, latent=(8, 8, 3))
+        self.latent_space = LatentSpace("pixels", "image", (8, 8, 3), fingerprint)
+        self.encoded = 0
+
+    def prepared(self, picture: Pixels) -> Pixels:
+        return fitted(picture, self.size)
+
+    def encode_pictures(self, prepared: Sequence[Pixels]) -> Points:
+        self.encoded += len(prepared)
+        return self.points_of((np.stack(prepared) / 255).astype(np.float32))
+
+    def points_of(self, latents: NDArray[np.float32]) -> Points:
+        flat = latents.reshape(len(latents), self.space.dim)
+        centred = flat - flat.mean(axis=1, keepdims=True) + 1e-3
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        return Points((centred / lengths).astype(np.float32), flat.astype(np.float16))
+
+    def decode(self, latents: NDArray[np.floating[Any]]) -> Pixels:
+        return (
+            np.rint(255 * np.clip(latents.astype(np.float32), 0, 1))
+            .astype(np.uint8)
+            .reshape(-1, 8, 8, 3)
+        )

@@ -30,7 +30,7 @@ from semsearch.types import Document, Reject
 
 REPOSITORY = Path(semsearch.__file__).parents[1]
 OF_AN_INDEX = [
-    *("index", "watch", "search", "between", "eval", "get", "list", "delete"),
+    *("index", "watch", "search", "between", "duplicates", "eval", "get", "list", "delete"),
     *("info", "verify", "repair", "optimize", "map"),
 ]
 COMMANDS = [*OF_AN_INDEX, "serve", "mcp", "latent"]

@@ -24,7 +24,7 @@ from semsearch import (
     LatentSpaceMismatch,
     SemsearchError,
 )
-from semsearch.embedding import Embedder
+from semsearch.embedding import TextEmbedder
 from semsearch.ingest import IngestReport, Progress
 from semsearch.types import OnConflict
 
@@ -502,7 +502,8 @@ def test_get_contains_and_vectors(texts: Index, encoder: WordEncoder) -> None:
     assert "no" not in texts
     assert 7 not in texts
     found = texts.vectors(["b", "a"])
-    passages = [passage.text for passage in Embedder(encoder).split(Document("b", "dog " * 100))]
+    split = TextEmbedder(encoder).split(Document("b", "dog " * 100))
+    passages = [str(passage.content) for passage in split]
     np.testing.assert_array_equal(found["b"], encoder.encode_queries(passages))
     assert len(found["b"]) > 1
     with pytest.raises(InvalidArgument, match="no document with id 'no'"):

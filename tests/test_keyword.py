@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import semsearch
 from semsearch import Hit, Index, InvalidArgument, UnsupportedFormat
 from semsearch.search import KEYWORD_WEIGHT
 from semsearch.storage import schema
+from semsearch.storage.checksum import row_checksum
 from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
 from semsearch.types import Mode
 
@@ -261,9 +263,29 @@ def test_an_index_of_format_1_is_read_and_upgraded_by_the_next_write(index: Inde
         with pytest.raises(UnsupportedFormat, match="semsearch optimize"):
             index.search("cat", mode=mode)
     index.delete([])
-    assert index.info().format == schema.FORMAT_VERSION == 2
+    assert index.info().format == schema.FORMAT_VERSION == 3
     assert index.search("cat pump", mode="keyword") == before
     assert index.verify().ok
+
+
+def test_an_index_of_format_2_is_read_and_upgraded_by_the_next_write(index: Index) -> None:
+    """Its passport knew of no latents."""
+    passport = json.loads(index.space.to_json())
+    del passport["latent"]
+    value = json.dumps(json.dumps(passport))
+    with sqlite3.connect(index.path / "catalog.db") as connection:
+        connection.execute(
+            "UPDATE settings SET value = ?, checksum = ? WHERE key = 'space'",
+            (value, row_checksum(["space", value])),
+        )
+        connection.execute("PRAGMA user_version = 2")
+    with semsearch.open(index.path, encoder=index.encoder) as old:
+        assert old.info().format == 2
+        assert old.space == index.space
+        assert found(old, "cat", "hybrid")[0] == "cats"
+        old.delete([])
+        assert old.info().format == 3
+        assert old.verify().ok
 
 
 def test_the_text_is_not_stored_twice(index: Index) -> None:

@@ -20,6 +20,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from semsearch import IndexCorrupt, IndexLocked, Reject, Span, StorageError, UnsupportedFormat
+from semsearch.points import Points
 from semsearch.storage.catalog import Catalog
 from semsearch.storage.checksum import ends_checksum, file_checksum, row_checksum
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
@@ -48,7 +49,7 @@ def test_a_segment_gives_back_what_was_written(
 ) -> None:
     path = memory / "round-trip.arrow"
     keys = np.arange(len(vectors), dtype=np.int64) * step + first
-    write_segment(path, HEADER, keys, vectors)
+    write_segment(path, HEADER, keys, Points.of(vectors))
     segment = read_segment(path)
     assert segment.header == HEADER
     np.testing.assert_array_equal(segment.keys, keys)
@@ -60,13 +61,13 @@ def test_a_segment_gives_back_what_was_written(
 def test_a_segment_may_be_written_from_a_mapped_one_and_from_strided_rows(folder: Path) -> None:
     vectors = np.arange(24, dtype=np.float32).reshape(6, 4)
     keys = np.arange(3, dtype=np.int64)
-    write_segment(folder / "1.arrow", HEADER, keys, vectors[::2])
-    write_segment(folder / "2.arrow", HEADER, keys, read_segment(folder / "1.arrow").vectors)
+    write_segment(folder / "1.arrow", HEADER, keys, Points.of(vectors[::2]))
+    write_segment(folder / "2.arrow", HEADER, keys, read_segment(folder / "1.arrow").points)
     np.testing.assert_array_equal(read_segment(folder / "2.arrow").vectors, vectors[::2])
 
 
 def test_a_segment_is_mapped_and_cannot_be_written_through(folder: Path) -> None:
-    write_segment(folder / "1.arrow", HEADER, np.arange(2), np.ones((2, 4), np.float32))
+    write_segment(folder / "1.arrow", HEADER, np.arange(2), Points.of(np.ones((2, 4), np.float32)))
     segment = read_segment(folder / "1.arrow")
     with pytest.raises(ValueError, match="read-only"):
         segment.vectors[0] = 0
@@ -101,7 +102,7 @@ def test_another_arrow_file_is_not_a_segment(folder: Path, schema: pa.Schema) ->
 
 def test_a_segment_of_several_batches_is_not_ours(folder: Path) -> None:
     path = folder / "1.arrow"
-    write_segment(path, HEADER, np.arange(2), np.ones((2, 4), np.float32))
+    write_segment(path, HEADER, np.arange(2), Points.of(np.ones((2, 4), np.float32)))
     with pa.OSFile(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -394,7 +395,7 @@ def test_the_commit_is_flushed_and_the_log_is_write_ahead(catalog: Catalog, fold
 @pytest.mark.parametrize(
     ("pragma", "says"),
     [
-        ("user_version = 99", "format 99, but this semsearch reads up to 2; upgrade"),
+        ("user_version = 99", "format 99, but this semsearch reads up to 3; upgrade"),
         ("user_version = 0", "no format 0"),
         ("application_id = 0", "not a semsearch index"),
     ],

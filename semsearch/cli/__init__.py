@@ -65,6 +65,7 @@ _COMMANDS = {
     "watch": "watching.watch",
     "search": "searching.search",
     "between": "searching.between",
+    "duplicates": "duplicates.duplicates",
     "eval": "evaluating.evaluate",
     "get": "documents.get",
     "list": "documents.list_",

@@ -105,15 +105,14 @@ def evaluate(
     collection = read_collection(folder, split)
     sources = Sources([collection.corpus])
     asked = tuple(dict.fromkeys(modes)) or _MODES
-    with (
-        _place(path) as place,
-        opened(place, sources, encoder, None, device=device, runtime=runtime) as index,
-    ):
-        _fill(index, sources)
-        missing = _missing(index, sources, collection)
-        rows = _measured(index, collection, asked)
-        told = _circumstances(index, folder, collection, missing)
-        found = _recall(index, collection) if with_recall else None
+    with _place(path) as place:
+        index, _ = opened(place, lambda _: sources, encoder, None, device=device, runtime=runtime)
+        with index:
+            _fill(index, sources)
+            missing = _missing(index, sources, collection)
+            rows = _measured(index, collection, asked)
+            told = _circumstances(index, folder, collection, missing)
+            found = _recall(index, collection) if with_recall else None
     if as_json:
         also = {"recall": found} if found else {}
         display.echo_json({**told, "modes": [asdict(row) for row in rows], **also})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from semsearch.index import Index
     from semsearch.ingest import IngestReport
     from semsearch.sources import Sources
+    from semsearch.types import Modality
 
 _REJECTS_SHOWN = 10
 
@@ -43,7 +45,8 @@ _REJECTS_SHOWN = 10
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Model that makes the vectors: a folder or a name.  [default: all-MiniLM-L6-v2]",
+    help="Model that makes the vectors: a folder or a name; vae:NAME for an index of pictures.  "
+    "[default: all-MiniLM-L6-v2]",
 )
 @click.option(
     "--chunk-tokens",
@@ -98,17 +101,25 @@ def index(
     document, and likewise each slide, section, chapter and message. Run again, it reads
     everything and encodes only what changed; interrupted or killed, it goes on where it was.
     Documents that are gone from their source stay unless you --prune. Records that cannot be
-    indexed are listed and passed over.
+    indexed are listed and passed over. With an encoder of pictures (--encoder vae:NAME) each
+    picture of a folder is a document.
     """
     from semsearch.sources import Sources
 
     if force and not prune:
         raise InvalidArgument("--force goes with --prune")
-    planned = Sources(sources, id_field=id_field, text_field=text_field, missing_ok=force)
-    with (
-        opened(path, planned, encoder, chunk_tokens, device=device, runtime=runtime) as target,
-        ingest_bar(target, planned.total_bytes) as bar,
-    ):
+
+    def plan(modality: Modality) -> Sources:
+        return Sources(
+            sources,
+            id_field=id_field,
+            text_field=text_field,
+            missing_ok=force,
+            modality=modality,
+        )
+
+    target, planned = opened(path, plan, encoder, chunk_tokens, device=device, runtime=runtime)
+    with target, ingest_bar(target, planned.total_bytes) as bar:
         if index_fields:
             target.index_field(*index_fields)
         report = target.ingest_sources(planned, prune=prune, force=force, progress=bar)
@@ -117,7 +128,7 @@ def index(
     else:
         click.echo(summary(path, report))
         if planned.skipped:
-            click.echo(_skipped(planned.skipped))
+            click.echo(_skipped(planned))
     tell_rejects(path, report)
     if report.rejected:
         ctx.exit(PARTLY)
@@ -125,34 +136,44 @@ def index(
 
 def opened(
     path: Path,
-    sources: Sources,
+    plan: Callable[[Modality], Sources],
     encoder: str | None,
     chunk_tokens: int | None,
     *,
     device: str | None,
     runtime: str,
-) -> Index:
-    """The index at a path, made if there is none."""
-    from semsearch.index import create
+) -> tuple[Index, Sources]:
+    """The index at a path, made if there is none, and the sources that are read into it.
+
+    Args:
+        path: Of the index.
+        plan: Looks at the sources for an index of a modality.
+        encoder: Name of the encoder, if one is asked for.
+        chunk_tokens: Longest passage, if one is asked for.
+        device: Where the encoder runs.
+        runtime: What runs it.
+    """
+    from semsearch import encoders
+    from semsearch.index import DEFAULT_ENCODER, create
 
     try:
         found = open_index(path, encoder=encoder, device=device, runtime=runtime)
     except IndexNotFound:
+        made = encoders.load_any(encoder or DEFAULT_ENCODER, device=device, runtime=runtime)
+        sources = plan(made.space.modality)
         _check_something(sources)
-        return create(
-            path, encoder=encoder, chunk_tokens=chunk_tokens, device=device, runtime=runtime
-        )
+        return create(path, encoder=made, chunk_tokens=chunk_tokens), sources
     try:
         _check_chunk_tokens(found, chunk_tokens)
+        return found, plan(found.space.modality)
     except BaseException:
         found.close()
         raise
-    return found
 
 
 def _check_something(sources: Sources) -> None:
     if sources.total_bytes == 0:  # None is standard input
-        skipped = f": {_skipped(sources.skipped)}" if sources.skipped else ""
+        skipped = f": {_skipped(sources)}" if sources.skipped else ""
         raise IngestError(f"nothing to read{skipped}; no index was made")
 
 
@@ -199,10 +220,11 @@ def summary(path: Path, report: IngestReport) -> str:
     )
 
 
-def _skipped(skipped: dict[str, int]) -> str:
-    kinds = ", ".join(f"{kind} {number:,}" for kind, number in skipped.items())
-    total = display.count(sum(skipped.values()), "file")
-    return f"skipped {total} of other kinds: {kinds} (tables are read when they are named)"
+def _skipped(sources: Sources) -> str:
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in sources.skipped.items())
+    total = display.count(sum(sources.skipped.values()), "file")
+    tables = "" if sources.modality == "image" else " (tables are read when they are named)"
+    return f"skipped {total} of other kinds: {kinds}{tables}"
 
 
 def tell_rejects(path: Path, report: IngestReport) -> None:

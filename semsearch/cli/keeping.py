@@ -64,12 +64,16 @@ def _info_text(info: IndexInfo) -> str:
 
 
 def _space(space: LatentSpace) -> str:
-    return f"{space.dim} dimensions, {space.metric}, {space.fingerprint[:12]}"
+    shape = "x".join(map(str, space.latent))
+    kept = f"latents of {shape}, " if shape else ""
+    return f"{space.dim} dimensions, {space.metric}, {kept}{space.fingerprint[:12]}"
 
 
 def _longest_chunk(info: IndexInfo) -> str:
     if info.encoder is None:
         return "a whole document"
+    if info.space.modality == "image":
+        return "a picture"
     return f"{info.chunk_tokens:,} tokens" if info.chunk_tokens else "as much as the encoder reads"
 
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, json_option, number_option
+from semsearch.cli.imagining import analogy, direction
+from semsearch.cli.options import (
+    device_option,
+    examples,
+    index_option,
+    json_option,
+    open_index,
+    where_option,
+)
+from semsearch.cli.pictures import point, save, save_as_one
 from semsearch.cli.progress import hint
 from semsearch.errors import InvalidArgument
 
@@ -25,7 +34,6 @@ if TYPE_CHECKING:
     from semsearch.latent_file import Latents
 
 _LATENTS = ".safetensors"
-_GIF = ".gif"
 
 
 class _Size(click.ParamType[tuple[int, int]]):
@@ -50,6 +58,13 @@ _vae = click.option(
     metavar="VAE",
     help="Folder of a VAE of diffusers, NAME_encoder.safetensors of the taesd family, or a model "
     "of the Hugging Face hub.  [required]",
+)
+_of_index = click.option(
+    "--index",
+    "index_path",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Folder of an index of pictures, in place of --vae.",
 )
 _size = click.option(
     "--size",
@@ -114,17 +129,52 @@ def encode(
         click.echo(f"{display.count(len(latents), 'latent')} of {each} -> {out}")
 
 
-@latent.command(epilog=examples("semsearch latent decode a.safetensors --vae DIR/taesdxl -o out"))
-@click.argument("file", type=click.Path(path_type=Path))
+@latent.command(
+    epilog=examples(
+        "semsearch latent decode a.safetensors --vae DIR/taesdxl -o out",
+        "semsearch latent decode photos/a.jpg --index indexes/photos -o a.png",
+    )
+)
+@click.argument("names", nargs=-1, required=True, metavar="FILE|ID...")
 @_vae
+@_of_index
 @_out
 @device_option
-def decode(*, file: Path, name: str | None, out: Path, device: str | None) -> None:
-    """Decode the latents in FILE to pictures.
+def decode(
+    *,
+    names: Sequence[str],
+    name: str | None,
+    index_path: Path | None,
+    out: Path,
+    device: str | None,
+) -> None:
+    """Decode the latents in a FILE, or those of pictures of an index by ID.
 
-    The VAE must be the one that encoded them. A file of one latent can be decoded to one picture
-    (-o picture.png), one of several to a folder.
+    The VAE must be the one that encoded the file. One latent can be decoded to one picture
+    (-o picture.png), several to a folder; those of an index to a sheet as well (-o sheet.png). The
+    files that the pictures of an index came from are not needed.
     """
+    if index_path is not None:
+        _decode_ids(index_path, names, out, device)
+        return
+    if len(names) != 1:
+        raise click.UsageError("Give one FILE with --vae; several IDs go with --index.")
+    _decode_file(Path(names[0]), name, out, device)
+
+
+def _decode_ids(index_path: Path, ids: Sequence[str], out: Path, device: str | None) -> None:
+    import numpy as np
+
+    with open_index(index_path, device=device) as index, hint("decoding ..."):
+        found = index.decode(list(ids))
+    frames = np.stack(list(found.values()))
+    if out.suffix and len(frames) > 1:
+        save_as_one(frames, out)
+    else:
+        save(frames, [Path(id_).stem for id_ in found], out)
+
+
+def _decode_file(file: Path, name: str | None, out: Path, device: str | None) -> None:
     from semsearch.imaging import decode_images, decoder_of
     from semsearch.latent_file import Latents
 
@@ -136,29 +186,38 @@ def decode(*, file: Path, name: str | None, out: Path, device: str | None) -> No
         )
     with hint("decoding ..."):
         frames = decode_images(vae, latents)
-    stems = [Path(picture.name).stem for picture in latents.pictures]
-    _save(frames, stems, out)
+    save(frames, [Path(picture.name).stem for picture in latents.pictures], out)
 
 
 @latent.command(
     epilog=examples(
         "semsearch latent morph cat.jpg dog.jpg --vae DIR/taesdxl -o morph.gif",
         "semsearch latent morph a.safetensors b.safetensors --vae DIR/taesdxl -o sheet.png",
+        "semsearch latent morph cat.jpg photos/dog.jpg --index indexes/photos -o morph.gif",
     )
 )
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a")
+@click.argument("b")
 @_vae
+@_of_index
 @_out
-@number_option("--steps", "How many pictures, both ends included.", default=10, least=2)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="How many pictures, both ends included.",
+)
 @click.option("--lerp", is_flag=True, help="Go on the straight line instead of the arc.")
 @_size
 @device_option
 def morph(
     *,
-    a: Path,
-    b: Path,
+    a: str,
+    b: str,
     name: str | None,
+    index_path: Path | None,
     out: Path,
     steps: int,
     lerp: bool,
@@ -167,25 +226,100 @@ def morph(
 ) -> None:
     """Turn the picture A into B, step by step.
 
-    A and B are pictures, or .safetensors files of one latent each (then --size is theirs). The
-    steps are written as an animation (-o morph.gif), as one sheet (-o morph.png) or as numbered
-    pictures in a folder.
+    A and B are pictures, or .safetensors files of one latent each (then --size is theirs). With
+    --index they may be ids of its pictures, and the real picture nearest to each step is named;
+    VAE and size are the index's. The steps are written as an animation (-o morph.gif), as one sheet
+    (-o morph.png) or as numbered pictures in a folder.
     """
     from semsearch import imaging
 
-    stored = [_one_latent(path) if path.suffix == _LATENTS else None for path in (a, b)]
-    given = stored[0] or stored[1]
-    if given is None:
-        vae = _load(name, size, device)
+    if index_path is None:
+        ends = Path(a), Path(b)
+        stored = [_one_latent(path) if path.suffix == _LATENTS else None for path in ends]
+        vae = _vae_of(stored, name, size, device)
+        first, last = (_end(vae, *end) for end in zip(ends, stored, strict=True))
+        with hint("decoding ..."):
+            frames = imaging.morph(vae, first, last, steps, linear=lerp)
     else:
-        vae = imaging.decoder_of(given, _named(name), device=device)
-    first, last = (_end(vae, *end) for end in zip((a, b), stored, strict=True))
-    with hint("decoding ..."):
-        frames = imaging.morph(vae, first, last, steps, linear=lerp)
+        frames = _morph_in(index_path, a, b, steps, device, linear=lerp)
     if out.suffix:
-        _save_as_one(frames, out)
+        save_as_one(frames, out)
     else:
-        _save(frames, [f"{number:03d}" for number in range(steps)], out)
+        save(frames, [f"{number:03d}" for number in range(steps)], out)
+
+
+def _morph_in(
+    index_path: Path, a: str, b: str, steps: int, device: str | None, *, linear: bool
+) -> NDArray[np.uint8]:
+    from semsearch.imagining import imagine_between
+
+    start, end = point(a), point(b)
+    with open_index(index_path, device=device) as index, hint("decoding ..."):
+        frames = imagine_between(index, start, end, steps=steps, linear=linear)
+        nearest = index.between(start, end, steps=steps)
+    for step, hits in enumerate(nearest):
+        share = f"{100 * step / (steps - 1):3.0f}%"
+        for hit in hits:
+            click.echo(f"{share}  {hit.score:.3f}  {display.one_line(hit.id)}")
+    return frames
+
+
+def _vae_of(
+    stored: Sequence[Latents | None], name: str | None, size: tuple[int, int], device: str | None
+) -> VAE:
+    """The VAE that was named, at the size of latents that were given, if any were."""
+    from semsearch import imaging
+
+    given = next(filter(None, stored), None)
+    if given is None:
+        return _load(name, size, device)
+    return imaging.decoder_of(given, _named(name), device=device)
+
+
+@latent.command(
+    "export",
+    epilog=examples("semsearch latent export --index indexes/photos -o photos.safetensors --half"),
+)
+@index_option
+@where_option
+@_out
+@_half
+@device_option
+def export(*, path: Path, where: str | None, out: Path, half: bool, device: str | None) -> None:
+    """Write the latents that an index keeps to a safetensors file.
+
+    Each is named by its id, with the hash of its picture; the file holds the passport of the VAE
+    and size. Needs no picture, and encodes nothing.
+    """
+    from semsearch.exchange import export_latents
+
+    with open_index(path, device=device) as index:
+        latents = export_latents(index, where)
+    latents.save(out, half=half)
+    click.echo(f"{display.count(len(latents), 'latent')} -> {out}")
+
+
+@latent.command(
+    "import", epilog=examples("semsearch latent import photos.safetensors --index indexes/photos")
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@index_option
+@device_option
+def import_(*, file: Path, path: Path, device: str | None) -> None:
+    """Add the pictures whose latents are in FILE to an index, without encoding them.
+
+    What is in the index already stays as it is. FILE is what `latent export` or `latent encode`
+    wrote, with the VAE and size of the index. An ingest of the same pictures under the same ids
+    finds them unchanged.
+    """
+    from semsearch.exchange import import_latents
+    from semsearch.latent_file import Latents
+
+    latents = Latents.load(file)
+    with open_index(path, device=device) as index:
+        report = import_latents(index, latents)
+    became = f"{report.added:,} new, {report.skipped:,} there already"
+    click.echo(f"{display.count(len(latents), 'latent')} ({became}) -> {path}")
 
 
 @latent.command(epilog=examples("semsearch latent report photo.png --vae DIR/taesdxl"))
@@ -257,41 +391,6 @@ def _end(vae: VAE, path: Path, stored: Latents | None) -> NDArray[np.float32]:
     return only
 
 
-def _save_as_one(frames: NDArray[np.uint8], out: Path) -> None:
-    from semsearch import pictures
-
-    if out.suffix.lower() == _GIF:
-        pictures.save_animation(list(frames), out)
-    else:
-        pictures.save(pictures.sheet(list(frames)), out)
-    click.echo(f"{display.count(len(frames), 'picture')} -> {out}")
-
-
-def _save(frames: NDArray[np.uint8], stems: Sequence[str], out: Path) -> None:
-    """Into one file when `out` has an ending, else into a folder."""
-    from semsearch import pictures
-
-    if out.suffix:
-        pictures.save(frames[0], out)
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        for stem, frame in zip(_distinct(stems), frames, strict=True):
-            pictures.save(frame, out / f"{stem}.png")
-    click.echo(f"{display.count(len(frames), 'picture')} -> {out}")
-
-
-def _distinct(stems: Sequence[str]) -> list[str]:
-    """The names, those that came before with a number: files of two folders may share one."""
-    taken: dict[str, None] = {}
-    for stem in stems:
-        number, name = 1, stem
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken[name] = None
-    return list(taken)
-
-
 def _table(images: Sequence[Path], found: Sequence[Fidelity]) -> list[str]:
     heads = ["picture", "latent", "by values", "by bytes", "PSNR dB", "SSIM"]
     rows = [
@@ -311,3 +410,7 @@ def _table(images: Sequence[Path], found: Sequence[Fidelity]) -> list[str]:
 def _as_json(image: Path, one: Fidelity) -> dict[str, Any]:
     psnr = one.psnr if math.isfinite(one.psnr) else None
     return {"picture": str(image), **asdict(one), "psnr": psnr}
+
+
+for _operation in (analogy, direction):
+    latent.add_command(_operation)

@@ -41,6 +41,7 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
         'semsearch search "my bread comes out like a brick" -k 3',
         'semsearch search "tired all the time" --where \'subject = "medicine" and year >= 2010\'',
         'semsearch search "winter soup" --minus "meat" --like recipes/chowder.md',
+        "semsearch search --image holiday.jpg --index indexes/photos",
         "semsearch search --queries queries.jsonl --format trec -k 100 > run.trec",
     )
 )
@@ -52,7 +53,14 @@ _EMPTY = "no documents yet: add some with `semsearch index SOURCE...`"
     "--mode",
     type=click.Choice(["hybrid", "dense", "keyword"]),
     help="By meaning (dense), by words (keyword), or by both.  [default: hybrid; dense with "
-    "--plus, --minus, --like, --unlike]",
+    "--image, --plus, --minus, --like, --unlike]",
+)
+@click.option(
+    "--image",
+    "images",
+    metavar="FILE",
+    multiple=True,
+    help="Towards this picture, in an index of pictures.",
 )
 @click.option("--group", is_flag=True, help="Show only the best passage of each document.")
 @click.option("--plus", metavar="TEXT", multiple=True, help="Also towards this text.")
@@ -106,6 +114,7 @@ def search(
     path: Path,
     where: str | None,
     mode: Mode | None,
+    images: tuple[str, ...],
     group: bool,
     plus: tuple[str, ...],
     minus: tuple[str, ...],
@@ -123,19 +132,21 @@ def search(
     runtime: str | None,
     as_json: bool,
 ) -> None:
-    """Find the passages that answer a QUERY.
+    """Find passages that answer a QUERY, or similar pictures.
 
     Higher scores are better. Of --mode dense they are cosine similarities, at most 1; of keyword
-    BM25 scores; of hybrid the cosine and what the words of the query add to it. With --plus,
-    --minus, --like and --unlike the query is a point: the sum of all that is given, each counted
-    by its direction, which is left out of the answer itself; then QUERY may be left out.
+    BM25 scores; of hybrid the cosine and what the words of the query add to it. With --image,
+    --plus, --minus, --like and --unlike the query is a point: the sum of all that is given, each
+    counted by its direction; its texts and documents are left out of the answer. Then QUERY may
+    be left out.
     """
     terms = [
-        *(_Term("+", like=False, name=text) for text in (() if query is None else (query,))),
-        *(_Term("+", like=False, name=text) for text in plus),
-        *(_Term("-", like=False, name=text) for text in minus),
-        *(_Term("+", like=True, name=id_) for id_ in like),
-        *(_Term("-", like=True, name=id_) for id_ in unlike),
+        *(_Term("+", "text", text) for text in (() if query is None else (query,))),
+        *(_Term("+", "text", text) for text in plus),
+        *(_Term("-", "text", text) for text in minus),
+        *(_Term("+", "image", file) for file in images),
+        *(_Term("+", "like", id_) for id_ in like),
+        *(_Term("-", "like", id_) for id_ in unlike),
     ]
     if file is not None:
         _check_run(terms, format_, tag, as_json=as_json)
@@ -148,10 +159,10 @@ def search(
             answer(index, queries, k, format_ or "jsonl", tag, mode=mode or "hybrid", where=where)
         return
     if not terms:
-        raise click.UsageError("Give a QUERY, or a file of them with --queries.")
+        raise click.UsageError("Give a QUERY, an --image, or a file of queries with --queries.")
     if format_ is not None:
         raise click.UsageError("--format is for --queries; for one QUERY there is --json.")
-    blended = bool(plus or minus or like or unlike)
+    blended = bool(images or plus or minus or like or unlike)
     words = _words(terms)
     asked = _blend(terms) if blended else words
     how = {
@@ -218,15 +229,15 @@ class _Term(NamedTuple):
 
     Attributes:
         sign: "+" for towards, "-" for away from.
-        like: Whether the name is a document's id, and not a text.
+        part: What the name is: a text itself, the file of a picture, or the id of a document.
     """
 
     sign: Literal["+", "-"]
-    like: bool
+    part: Literal["text", "image", "like"]
     name: str
 
     def __str__(self) -> str:
-        return f"{self.sign} like {self.name}" if self.like else f"{self.sign} {self.name}"
+        return f"{self.sign} {self.name if self.part == 'text' else f'{self.part} {self.name}'}"
 
 
 def _words(terms: Sequence[_Term]) -> str:
@@ -238,7 +249,8 @@ def _blend(terms: Sequence[_Term]) -> Blend:
     """The point that is asked for."""
     from semsearch import blend
 
-    points = [blend.like(term.name) if term.like else blend.text(term.name) for term in terms]
+    made = {"text": blend.text, "image": blend.image, "like": blend.like}
+    points = [made[term.part](term.name) for term in terms]
     signed = zip(terms, points, strict=True)
     return reduce(add, (point if term.sign == "+" else -point for term, point in signed))
 
@@ -284,7 +296,8 @@ def _answer_one(
         click.echo(_nothing(how))
     else:
         first = how["offset"] + 1
-        click.echo("\n\n".join(_shown(rank, hit, words) for rank, hit in enumerate(hits, first)))
+        shown = _shown_picture if index.space.modality == "image" else _shown
+        click.echo("\n\n".join(shown(rank, hit, words) for rank, hit in enumerate(hits, first)))
 
 
 def _nothing(how: dict[str, Any]) -> str:
@@ -309,6 +322,16 @@ def _shown(rank: int, hit: Hit, query: str) -> str:
     passage = display.excerpt(hit.text, pattern, room - _INDENT)
     below = [*_origin(hit), *(display.marked(line, pattern) for line in passage)]
     return "\n".join([head + display.bold(title), *(" " * _INDENT + line for line in below)])
+
+
+def _shown_picture(rank: int, hit: Hit, query: str) -> str:  # noqa: ARG001 - as `_shown`
+    """A hit in an index of pictures: rank, score and id; format, size and source."""
+    head = f"{rank:>2}. {hit.score:.3f}  "
+    title = display.shortened(display.one_line(hit.title or hit.id), display.width() - len(head))
+    facts = f"{hit.metadata.get('width')}x{hit.metadata.get('height')}"
+    known = [str(hit.metadata.get("format") or ""), facts, *_origin(hit)]
+    below = " " * _INDENT + " · ".join(filter(None, known))
+    return f"{head}{display.bold(title)}\n{below}"
 
 
 def _origin(hit: Hit) -> list[str]:

@@ -14,6 +14,7 @@ from semsearch.errors import SemsearchError
 
 if TYPE_CHECKING:
     from semsearch.ingest import IngestReport
+    from semsearch.types import Modality
 
 
 @click.command(epilog=examples("semsearch watch notes/", "semsearch watch notes/ todo.md"))
@@ -38,7 +39,7 @@ def watch(
     runtime: str,
     as_json: bool,
 ) -> None:
-    """Keep an index up to date with files and folders as they change.
+    """Keep an index up to date as files and folders change.
 
     Does what `index --prune` does, then goes on with whatever is changed, added or deleted: a
     line (with --json an object) for each update. Other processes see an update at once, and may
@@ -47,8 +48,11 @@ def watch(
     from semsearch.sources import Sources
     from semsearch.watching import follow
 
-    planned = Sources(sources, id_field=id_field, text_field=text_field)
-    with opened(path, planned, None, None, device=device, runtime=runtime) as target:
+    def plan(modality: Modality) -> Sources:
+        return Sources(sources, id_field=id_field, text_field=text_field, modality=modality)
+
+    target, planned = opened(path, plan, None, None, device=device, runtime=runtime)
+    with target:
         with ingest_bar(target, planned.total_bytes) as bar:
             updates = follow(
                 target, sources, id_field=id_field, text_field=text_field, progress=bar

@@ -1,14 +1,16 @@
-"""What the engine asks of an encoder; see `text.py` for the first one."""
+"""What the engine asks of encoders: of texts (see `text.py`) and of pictures (`picture.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.errors import BackendError
+from semsearch.pictures import Pixels
+from semsearch.points import Points
 from semsearch.types import LatentSpace
 
 
@@ -68,3 +70,48 @@ class Encoder(Protocol):
             TruncationWarning: A query has more than `max_tokens` tokens; the rest was not read.
         """
         ...
+
+
+@runtime_checkable
+class PictureEncoder(Protocol):
+    """Maps pictures to points of one latent space, and their latents back to pictures.
+
+    Attributes:
+        name: What `semsearch.encoders.load(name)` takes to get this encoder again.
+        space: Passport of the space, of modality "image"; must be cheap.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `load` takes."""
+        ...
+
+    @property
+    def space(self) -> LatentSpace:
+        """The passport; its `latent` is the shape of what is decoded."""
+        ...
+
+    @property
+    def latent_space(self) -> LatentSpace:
+        """The passport of the latents, from which the vectors are made."""
+        ...
+
+    def points_of(self, latents: NDArray[np.float32]) -> Points:
+        """The points of latents, `(n, *latent_space.shape)`; vectors of unit length."""
+        ...
+
+    def prepared(self, picture: Pixels) -> Pixels:
+        """A picture of any size as it is encoded: `(height, width, 3)` uint8, all of one size."""
+        ...
+
+    def encode_pictures(self, prepared: Sequence[Pixels]) -> Points:
+        """Encode pictures that were prepared, in the order given; vectors of unit length."""
+        ...
+
+    def decode(self, latents: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        """Decode `(n, size)` latents to pictures: `(n, height, width, 3)` uint8 in RGB."""
+        ...
+
+
+AnyEncoder = Encoder | PictureEncoder
+"""Of texts or of pictures: its `space.modality` says which."""

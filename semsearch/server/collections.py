@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semsearch import encoders
-from semsearch.encoders.base import Encoder
+from semsearch.encoders.base import AnyEncoder, Encoder
 from semsearch.errors import IndexNotFound, InvalidArgument, StorageError
 from semsearch.index import DEFAULT_ENCODER, Index, create
 from semsearch.index import open as open_index
@@ -61,7 +61,7 @@ class Collections:
         self._device = device
         self._runtime = runtime
         self._opened: dict[str, _Opened] = {}
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, AnyEncoder] = {}
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
@@ -102,7 +102,7 @@ class Collections:
             create(path, encoder=encoder, dim=dim, chunk_tokens=chunk_tokens).close()
         return self.get(name)
 
-    def encoder(self, name: str) -> Encoder:
+    def encoder(self, name: str) -> AnyEncoder:
         """The encoder of a name, shared by all who ask for it; its model is loaded when it encodes.
 
         Raises:
@@ -111,10 +111,22 @@ class Collections:
         """
         with self._lock:
             if name not in self._encoders:
-                self._encoders[name] = encoders.load(
+                self._encoders[name] = encoders.load_any(
                     name, device=self._device, runtime=self._runtime
                 )
             return self._encoders[name]
+
+    def text_encoder(self, name: str) -> Encoder:
+        """Likewise, an encoder of texts.
+
+        Raises:
+            InvalidArgument: There is no such model, or it encodes pictures.
+            DependencyMissing: It is not installed.
+        """
+        found = self.encoder(name)
+        if not isinstance(found, Encoder):
+            raise InvalidArgument(f"{name} encodes pictures; name an encoder of texts")
+        return found
 
     def models(self) -> list[str]:
         """Names of the encoders that are in use, and of the usual one."""

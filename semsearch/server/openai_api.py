@@ -224,7 +224,7 @@ def _embedded(collections: Collections, body: EmbeddingRequest, texts: list[str]
         raise InvalidArgument(f"input: expected 1 to {_MOST_INPUTS:,} texts, none of them empty")
     if body.model not in collections.models():  # what a name leads to is not the client's to choose
         raise HTTPException(404, f"no model {body.model!r}; /v1/models lists those there are")
-    encoder = collections.encoder(body.model)
+    encoder = collections.text_encoder(body.model)
     if body.dimensions not in (None, encoder.space.dim):
         raise InvalidArgument(f"dimensions: {body.model} has {encoder.space.dim}")
     tokens = sum(encoder.count_tokens(texts))

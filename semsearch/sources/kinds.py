@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from semsearch.types import Modality
 
 Format = Literal["pdf", "docx", "pptx", "html", "epub", "eml", "mbox"]
 """Formats that must be parsed: `sources.formats` has a reader of each."""
 
-Kind = Literal["text", "jsonl", "jsonl.gz", "csv", "tsv", "parquet", "stdin"] | Format
+Kind = Literal["text", "jsonl", "jsonl.gz", "csv", "tsv", "parquet", "picture", "stdin"] | Format
 """Which reader reads a file."""
 
 MARKDOWN = (".md", ".markdown")
@@ -77,14 +81,13 @@ _FORMATS: dict[str, Kind] = {
     ".mbox": "mbox",
 }
 
-IN_FOLDERS: dict[str, Kind] = {
+_IN_FOLDERS: dict[str, Kind] = {
     **dict.fromkeys((*_PROSE, *LANGUAGES), "text"),
     **_FORMATS,
 }
-"""What is taken when a folder is read."""
 
-NAMED: dict[str, Kind] = {
-    **IN_FOLDERS,
+_NAMED: dict[str, Kind] = {
+    **_IN_FOLDERS,
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".jsonl.gz": "jsonl.gz",
@@ -93,7 +96,14 @@ NAMED: dict[str, Kind] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-"""What is read when it is named. Tables are not in `IN_FOLDERS`: each has fields of its own."""
+
+_PICTURES: dict[str, Kind] = dict.fromkeys(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp"),
+        *(".tif", ".tiff", ".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
+    ),
+    "picture",
+)
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _ADVICE = {
@@ -104,16 +114,52 @@ _ADVICE = {
     ".odp": "is not read; save it as .pptx",
     ".rtf": "is not read; save it as .docx",
 }
-_READ = (*_PROSE, *_FORMATS, *(name for name in NAMED if name not in IN_FOLDERS))
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which files are read.
+
+    Attributes:
+        in_folders: What is taken when a folder is read, by suffix.
+        named: What is read when it is named. Tables are not in `in_folders`: each has fields of
+            its own.
+        usual: What these are, for messages.
+        stdin: Whether standard input is, a document a line.
+    """
+
+    in_folders: Mapping[str, Kind]
+    named: Mapping[str, Kind]
+    usual: str
+    stdin: bool
+
+    def why_not(self, name: str) -> str:
+        """Why a file of this name is not read, and what to do."""
+        advice = _ADVICE.get(Path(name.lower()).suffix)
+        return advice or f"is of no kind that is read; use {self.usual}"
+
+
+_TABLES = (name for name in _NAMED if name not in _IN_FOLDERS)
+_TEXTS = Kinds(
+    in_folders=_IN_FOLDERS,
+    named=_NAMED,
+    usual=f"{', '.join((*_PROSE, *_FORMATS, *_TABLES))} or source code",
+    stdin=True,
+)
+_IMAGES = Kinds(
+    in_folders=_PICTURES,
+    named=_PICTURES,
+    usual=f"{', '.join(_PICTURES)}: the index holds pictures",
+    stdin=False,
+)
+
+
+def kinds_of(modality: Modality) -> Kinds:
+    """The files of which an index of this modality makes documents."""
+    return _IMAGES if modality == "image" else _TEXTS
 
 
 def suffix_of(name: str) -> str:
     """The suffix in lower case, with the one before it where the last is `.gz`."""
     suffixes = Path(name.lower()).suffixes
     return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
-
-
-def why_not(name: str) -> str:
-    """Why a file of this name is not read, and what to do."""
-    advice = _ADVICE.get(Path(name.lower()).suffix)
-    return advice or f"is of no kind that is read; use {', '.join(_READ)} or source code"

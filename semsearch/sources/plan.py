@@ -18,13 +18,14 @@ from semsearch.sources.fields import Fields
 from semsearch.sources.formats.pdf import check_installed
 from semsearch.sources.formats.read import Parsing
 from semsearch.sources.jsonl import read_jsonl
-from semsearch.sources.kinds import NAMED, suffix_of, why_not
+from semsearch.sources.kinds import Kinds, kinds_of, suffix_of
 from semsearch.sources.parquet import read_parquet
+from semsearch.sources.picture import read_picture
 from semsearch.sources.record import File, Record
 from semsearch.sources.seen import FirstSeen
 from semsearch.sources.text import STDIN, read_stdin, read_text
 from semsearch.sources.walk import Walk, printable
-from semsearch.types import Document, Reject
+from semsearch.types import Document, Modality, Reject
 
 
 class Sources:
@@ -33,13 +34,14 @@ class Sources:
     A folder with a `corpus.jsonl` is a BEIR collection: only that file is read. Of any other
     folder every file of prose or source code is a document with the id `<folder>/<path in it>`;
     of a PDF every page is one (`<folder>/a.pdf#page=3`), and likewise every slide, section of a
-    Word file, chapter and message. `-` is standard input, a document in each line. Every pass
-    reads the files anew.
+    Word file, chapter and message. `-` is standard input, a document in each line. For an index
+    of pictures, files of pictures are read in place of all these. Every pass reads the files anew.
 
     Attributes:
         total_bytes: Bytes on disk of what will be read; None with standard input among it.
         skipped: How many files in folders no reader reads, by suffix in lower case; "no suffix"
             and "linked folder" (which are not followed) are counted as well.
+        modality: Of the space that the documents are for.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Sources:
         text_field: str | None = None,
         stdin: BinaryIO | None = None,
         missing_ok: bool = False,
+        modality: Modality = "text",
     ) -> None:
         """Look at what is named; no content is read yet.
 
@@ -59,12 +62,15 @@ class Sources:
             text_field: Field of the text; by default `text`.
             stdin: Read in place of the process's standard input.
             missing_ok: A path that does not exist is one that holds nothing.
+            modality: Of the space that the documents are for: what files are read.
 
         Raises:
             IngestError: A path does not exist, cannot be read or is of no kind that is read.
             DependencyMissing: A PDF is named, and what reads it is not installed.
         """
         self._fields = Fields(id_field, text_field)
+        self.modality = modality
+        self._kinds = kinds_of(modality)
         self._stdin = stdin
         self._parts: list[File | Reject] = []
         self._named: set[str] = set()  # files and folders, as sources call them
@@ -122,6 +128,8 @@ class Sources:
 
     def _add(self, path: Path, missing_ok: bool) -> None:
         if str(path) == "-":
+            if not self._kinds.stdin:
+                raise IngestError("an index of pictures does not read standard input; name files")
             _ = self._stdin or _process_stdin()
             self._parts.append(File("stdin", STDIN, "", 0))
             self._named.add(STDIN)
@@ -136,18 +144,18 @@ class Sources:
             self._add_file(path, status)
 
     def _add_file(self, path: Path, status: os.stat_result) -> None:
-        file = _named_file(path, status)
+        file = _named_file(path, status, self._kinds)
         self._parts.append(file)
         self._named.add(file.path)
 
     def _add_folder(self, root: Path) -> None:
         _check_readable(root)
         corpus = root / CORPUS
-        if corpus.is_file():
+        if corpus.is_file() and suffix_of(CORPUS) in self._kinds.named:
             self._add_file(corpus, _status(corpus))
             return
         self._named.add(str(root).rstrip("/"))
-        walk = Walk(root)
+        walk = Walk(root, self._kinds)
         walk.run()
         self._parts += walk.parts
         self._skipped += walk.skipped
@@ -159,6 +167,8 @@ class Sources:
         match part.kind:
             case "text":
                 yield read_text(part)
+            case "picture":
+                yield read_picture(part)
             case "jsonl" | "jsonl.gz":
                 yield from read_jsonl(part, self._fields)
             case "csv" | "tsv":
@@ -231,12 +241,12 @@ def _status(path: Path) -> os.stat_result:
         raise _unreadable(path, error) from error
 
 
-def _named_file(path: Path, status: os.stat_result) -> File:
+def _named_file(path: Path, status: os.stat_result, kinds: Kinds) -> File:
     if not stat.S_ISREG(status.st_mode):
         raise IngestError(f"{_shown(path)} is not a regular file; to read a pipe, use - (stdin)")
-    kind = NAMED.get(suffix_of(path.name))
+    kind = kinds.named.get(suffix_of(path.name))
     if kind is None:
-        raise IngestError(f"{_shown(path)} {why_not(path.name)}")
+        raise IngestError(f"{_shown(path)} {kinds.why_not(path.name)}")
     if kind == "pdf":
         check_installed()
     _check_readable(path)

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semsearch.sources.kinds import IN_FOLDERS, LANGUAGES, suffix_of
+from semsearch.sources.kinds import LANGUAGES, Kinds, suffix_of
 from semsearch.sources.record import File
 from semsearch.types import Reject
 
@@ -29,12 +29,14 @@ class Walk:
 
     Attributes:
         root: The folder, resolved.
+        kinds: Which files are read.
         parts: Its files of a kind that is read, and what looked like one and cannot be read.
         skipped: How many files no reader reads, by suffix; folders behind links and
             folders of installed packages count too, and source code without a character.
     """
 
     root: Path
+    kinds: Kinds
     parts: list[File | Reject] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -64,7 +66,7 @@ class Walk:
         suffix = suffix_of(entry.name)
         if status is not None and stat.S_ISDIR(status.st_mode):
             self.skipped[LINKED_FOLDER] += 1
-        elif suffix not in IN_FOLDERS:
+        elif suffix not in self.kinds.in_folders:
             self.skipped[suffix or NO_SUFFIX] += 1
         elif status is not None and not status.st_size and suffix in LANGUAGES:
             self.skipped[EMPTY] += 1  # such as __init__.py: nothing is wrong with it
@@ -75,9 +77,8 @@ class Walk:
         elif printable(entry.path) != entry.path:
             self._refuse(entry.path, "its path is not UTF-8; rename it")
         else:
-            self.parts.append(
-                File(IN_FOLDERS[suffix], entry.path, self._id(entry.path), status.st_size)
-            )
+            kind = self.kinds.in_folders[suffix]
+            self.parts.append(File(kind, entry.path, self._id(entry.path), status.st_size))
 
     def _id(self, path: str) -> str:
         below = path.removeprefix(str(self.root)).lstrip(os.sep)

@@ -86,6 +86,11 @@ class ReadTransaction:
         rows = self._checked(select(schema.settings))
         return {key: json.loads(value) for key, value, _ in rows}
 
+    def settings_below(self, prefix: str) -> dict[str, str]:
+        """Settings whose key begins with a prefix, as JSON text by the rest of the key."""
+        rows = self._checked(select(schema.settings).order_by(schema.settings.c.key))
+        return {key[len(prefix) :]: value for key, value, _ in rows if key.startswith(prefix)}
+
     def version(self) -> int:
         """Number of the newest commit."""
         return self.state().version
@@ -187,6 +192,11 @@ class ReadTransaction:
         if len(found) != len(wanted) or not all(isinstance(key, int) for key in found.values()):
             raise self._damaged("a vector has no chunk")
         return found
+
+    def document_ids(self, keys: Iterable[int]) -> dict[int, str]:
+        """Ids of the documents with these keys; those that are not there are left out."""
+        rows = self._connection.execute(_ID_OF_DOCUMENT, {"values": json_list(keys)})
+        return {row.key: row.id for row in rows}
 
     def chunk_keys_between(self, first: int, last: int) -> list[int]:
         """Keys of the chunks in [first, last], ascending."""
@@ -353,6 +363,9 @@ _FOUND = _sql(
 )
 _SEGMENTS = select(schema.segments).order_by(schema.segments.c.first)
 _DOCUMENTS_BY_ID = select(schema.documents).where(schema.documents.c.id.in_(any_of()))
+_ID_OF_DOCUMENT = select(schema.documents.c.key, schema.documents.c.id).where(
+    schema.documents.c.key.in_(any_of())
+)
 _DOCUMENT_OF_CHUNK = select(schema.chunks.c.key, schema.chunks.c.document).where(
     schema.chunks.c.key.in_(any_of())
 )

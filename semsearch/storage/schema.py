@@ -17,7 +17,7 @@ from sqlalchemy import (
 APPLICATION_ID = 0x53454D53
 """`PRAGMA application_id` of every catalog: "SEMS"."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """`PRAGMA user_version`: raised whenever an older semsearch could misread the directory."""
 
 metadata = MetaData()

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from semsearch.errors import IndexCorrupt, StorageError
+from semsearch.points import Latents, Points
 from semsearch.storage.durable import write_flushed
 
 _HEADER_KEY = b"semsearch"
@@ -42,29 +44,33 @@ class Segment:
     Attributes:
         keys: `(n,)` int64, strictly ascending.
         vectors: `(n, dim)` float32 unit rows, a view of the mapped file.
+        latents: `(n, size)` float16, likewise; of size 0 in a space that does not decode.
     """
 
     header: SegmentHeader
     keys: NDArray[np.int64]
     vectors: NDArray[np.float32]
+    latents: Latents
+
+    @property
+    def points(self) -> Points:
+        """Vectors and latents."""
+        return Points(self.vectors, self.latents)
 
 
 def write_segment(
-    path: Path, header: SegmentHeader, keys: NDArray[np.int64], vectors: NDArray[np.float32]
+    path: Path, header: SegmentHeader, keys: NDArray[np.int64], points: Points
 ) -> None:
-    """Write a segment and flush it; `vectors` may itself be memory-mapped.
+    """Write a segment and flush it; the points may themselves be memory-mapped.
 
     Raises:
         StorageError: Disk full, no permission, ...; nothing is left behind.
     """
-    n, dim = vectors.shape
-    flat = pa.Array.from_buffers(
-        pa.float32(), n * dim, [None, pa.py_buffer(np.ascontiguousarray(vectors))]
-    )
-    batch = pa.record_batch(
-        [pa.array(keys, pa.int64()), pa.FixedSizeListArray.from_arrays(flat, dim)],
-        schema=_schema(dim, header),
-    )
+    columns = [pa.array(keys, pa.int64()), _column(points.vectors)]
+    if size := points.latents.shape[1]:
+        columns.append(_column(points.latents))
+    schema = _schema(points.vectors.shape[1], size, header)
+    batch = pa.record_batch(columns, schema=schema)
 
     def write(temporary: Path) -> None:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
@@ -73,12 +79,23 @@ def write_segment(
     write_flushed(path, write)
 
 
-def _schema(dim: int, header: SegmentHeader) -> pa.Schema:
-    vector = pa.list_(pa.field("item", pa.float32(), nullable=False), dim)
-    return pa.schema(
-        [pa.field("id", pa.int64(), nullable=False), pa.field("vector", vector, nullable=False)],
-        metadata={_HEADER_KEY: json.dumps(asdict(header)).encode()},
-    )
+def _column(rows: NDArray[Any]) -> Any:
+    n, size = rows.shape
+    buffer = pa.py_buffer(np.ascontiguousarray(rows))
+    flat = pa.Array.from_buffers(pa.from_numpy_dtype(rows.dtype), n * size, [None, buffer])
+    return pa.FixedSizeListArray.from_arrays(flat, size)
+
+
+def _schema(dim: int, latent_size: int, header: SegmentHeader) -> pa.Schema:
+    fields = [pa.field("id", pa.int64(), nullable=False), _field("vector", pa.float32(), dim)]
+    if latent_size:
+        fields.append(_field("latent", pa.float16(), latent_size))
+    return pa.schema(fields, metadata={_HEADER_KEY: json.dumps(asdict(header)).encode()})
+
+
+def _field(name: str, type_: Any, size: int) -> Any:
+    rows = pa.list_(pa.field("item", type_, nullable=False), size)
+    return pa.field(name, rows, nullable=False)
 
 
 def read_segment(path: Path) -> Segment:
@@ -94,13 +111,23 @@ def read_segment(path: Path) -> Segment:
             raise IndexCorrupt(f"{path}: expected one record batch")
         batch = reader.get_batch(0)
         batch.validate()
-        dim = batch.schema.field("vector").type.list_size
-        if not batch.schema.equals(_schema(dim, header)):
+        sizes = {one.name: one.type.list_size for one in batch.schema if one.name != "id"}
+        if not batch.schema.equals(_schema(sizes["vector"], sizes.get("latent", 0), header)):
             raise IndexCorrupt(f"{path}: not the columns of a segment")
         keys = batch.column("id").to_numpy(zero_copy_only=True)
-        # `values` is all there is, `flatten` would heed slices, and import Arrow's compute library
-        vectors = batch.column("vector").values.to_numpy(zero_copy_only=True)
-        return Segment(header, keys, vectors.reshape(len(keys), dim))
+        latents = _rows(batch, "latent") if "latent" in sizes else _no_latents(len(keys))
+        return Segment(header, keys, _rows(batch, "vector"), latents)
+
+
+def _rows(batch: Any, name: str) -> NDArray[Any]:
+    column = batch.column(name)
+    # `values` is all there is, `flatten` would heed slices, and import Arrow's compute library
+    flat: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
+    return flat.reshape(len(column), column.type.list_size)
+
+
+def _no_latents(n: int) -> Latents:
+    return np.empty((n, 0), np.float16)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ def upgrade(connection: Connection, version: int) -> None:
     """Bring a catalog of format `version` to the newest, in the transaction of `connection`.
 
     - 1 to 2: the keyword index. Nothing else changed, so readers of format 1 go on undisturbed.
+    - 2 to 3: segments may hold raw latents. None of an older index does, so nothing changes.
     """
     if version < 2:
         keywords.create(connection)

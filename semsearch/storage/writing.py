@@ -86,6 +86,10 @@ class WriteTransaction(ReadTransaction):
         """Forget the rejects of sources that are being read again."""
         self._connection.execute(_DELETE_REJECTS, {"values": json_list(sources)})
 
+    def put_setting(self, key: str, value: str) -> None:
+        """Keep a setting, in place of an older one: its value is JSON."""
+        self._put(schema.settings, [{"key": key, "value": value}])
+
     def index_fields(self, names: Iterable[str]) -> None:
         """Index metadata fields, for filters.
 
@@ -96,7 +100,7 @@ class WriteTransaction(ReadTransaction):
         for statement in definitions.values():
             self._connection.exec_driver_sql(statement)
         listed = json.dumps(list(dict.fromkeys([*self.indexed_fields(), *definitions])))
-        self._put(schema.settings, [{"key": INDEX_FIELDS, "value": listed}])
+        self.put_setting(INDEX_FIELDS, listed)
         record_schema(self._connection)
 
     def upgrade(self) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import semsearch
 from semsearch import Index, LatentSpace
-from semsearch.embedding import Embedder
+from semsearch.embedding import TextEmbedder
 
 DIM = 16
 
@@ -44,7 +44,7 @@ class HashEncoder:
 
 
 ENCODER = HashEncoder()
-_EMBEDDER = Embedder(ENCODER)
+_EMBEDDER = TextEmbedder(ENCODER)
 
 
 @lru_cache(maxsize=10_000)
@@ -57,7 +57,7 @@ def given_vector(text: str) -> NDArray[np.float32]:
 def encoded_vectors(text: str) -> NDArray[np.float32]:
     """`(chunks, DIM)`: what the encoder makes of a text."""
     document = semsearch.Document("any", text)
-    return _EMBEDDER.encode([passage.text for passage in _EMBEDDER.split(document)])
+    return _EMBEDDER.encode([passage.content for passage in _EMBEDDER.split(document)]).vectors
 
 
 @dataclass(frozen=True)
