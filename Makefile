@@ -4,7 +4,7 @@
 #   EXTRAS     extras of this package to install
 #   TORCH      requirement for PyTorch. The bound keeps pip on a release whose CPU build it can
 #              find: the default wheels of newer ones bring gigabytes of CUDA libraries
-#   VAE        a VAE such as DIR/taef2, for the benchmark that needs one (make bench)
+#   VAE        a VAE such as DIR/taef2, for the benchmarks that need one (make bench)
 #   PIP_ARGS   further arguments for pip, such as an index to look at
 #
 # On a machine with an NVIDIA GPU:
@@ -56,6 +56,9 @@ demo: $(STAMP)  ## index the sample corpus with MiniLM and ask it a few question
 	$(call shown,search "my puppy ate a brownie" -k 1 --index $(DEMO))
 	$(call shown,search "the epidemic that made workers better paid" -k 1 --index $(DEMO))
 	$(call shown,search "why do my letters with umlauts look like garbage" -k 1 --index $(DEMO))
+	$(call shown,index data/pictures --encoder vae --index $(DEMO)-pictures)
+	$(call shown,search --image data/pictures/apple-brighter.jpg -k 3 --index $(DEMO)-pictures)
+	$(call shown,latent morph data/pictures/sea.jpg data/pictures/night.jpg -o $(DEMO)-morph.gif)
 	@echo
 	@echo "No question shares a word of weight with its answer: the search is by meaning."
 	@echo "Now try your own. 'source $(BIN)/activate', and then, for example:"
@@ -85,8 +88,10 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/analogies.py
 	@$(BIN)/python benchmarks/peers.py
 	@$(BIN)/python benchmarks/server_load.py
+	@$(BIN)/python benchmarks/image_recall.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/duplicates.py --vae "$(VAE)"
+	@test -z "$(VAE)" || $(BIN)/python benchmarks/embedded_vae.py --beside "$(VAE)"
 
 docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code
 	@$(BIN)/python docs/generate.py

@@ -51,7 +51,7 @@ def documents_of(
         if document.image is not None and not pictures:
             raise InvalidArgument(
                 f"document {position} ({document.id!r}): the index holds no pictures; make one of "
-                "pictures with encoder='vae:NAME'"
+                "pictures with encoder='vae'"
             )
         if text_needed and not (document.text.strip() or document.title.strip()):
             raise InvalidArgument(f"document {position} ({document.id!r}): the text is empty")

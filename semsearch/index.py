@@ -458,8 +458,8 @@ def create(
     Args:
         path: The folder; made if it is not there.
         encoder: Name or folder of a sentence-transformers model, or an encoder;
-            all-MiniLM-L6-v2 by default. "vae:NAME" makes an index of pictures, with a VAE that
-            `semsearch.VAE` finds by that name.
+            all-MiniLM-L6-v2 by default. "vae" makes an index of pictures, "vae:NAME" one with a VAE
+            that `semsearch.VAE` finds by that name.
         dim: In place of an encoder: vectors of this dimension are always given.
         chunk_tokens: Longest passage, in the encoder's tokens, at least 32 and the special ones;
             by default as much as the encoder reads.

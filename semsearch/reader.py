@@ -112,7 +112,7 @@ class Reader:
             raise InvalidArgument(
                 f"{self.path}: this index holds no pictures (its space is {self.space.name}): "
                 "nothing in it can be decoded or compared with one; make an index of pictures "
-                "with `semsearch index FOLDER --encoder vae:NAME`"
+                "with `semsearch index FOLDER --encoder vae`"
             )
         return cast(PictureEncoder, self._any_encoder())
 

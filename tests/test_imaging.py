@@ -253,7 +253,8 @@ def test_errors_are_one_line(
     file, other = tmp_path / "a.safetensors", tmp_path / "other"
     latents.save(file)
     small_model("dc").save_pretrained(other)
-    assert "give one with --vae" in run("decode", file, "-o", "out", code=1, model=None)
+    embedded = run("decode", file, "-o", "out", code=1, model=None)
+    assert "the VAE's space is semsearch-vae" in embedded
     mismatch = run("decode", file, "-o", "out", code=1, model=str(other))
     assert "the VAE's space is other" in mismatch
     assert "holds 3 latents; give a folder" in run("decode", file, "-o", "one.png", code=1)

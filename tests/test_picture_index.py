@@ -361,7 +361,6 @@ def test_an_index_remembers_its_vae_and_size(tmp_path: Path, vae: str) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("vae", "no VAE comes with semsearch yet; name one, as in vae:DIR/taef2"),
         ("vae:nowhere", "no VAE named 'nowhere' here"),
         ("vae:nowhere@64", "no VAE named 'nowhere' here"),
     ],

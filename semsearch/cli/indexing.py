@@ -45,8 +45,8 @@ _REJECTS_SHOWN = 10
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Model that makes the vectors: a folder or a name; vae:NAME for an index of pictures.  "
-    "[default: all-MiniLM-L6-v2]",
+    help="Model that makes the vectors: a folder or a name; vae, or vae:NAME, for an index of "
+    "pictures.  [default: all-MiniLM-L6-v2]",
 )
 @click.option(
     "--chunk-tokens",
@@ -101,7 +101,7 @@ def index(
     document, and likewise each slide, section, chapter and message. Run again, it reads
     everything and encodes only what changed; interrupted or killed, it goes on where it was.
     Documents that are gone from their source stay unless you --prune. Records that cannot be
-    indexed are listed and passed over. With an encoder of pictures (--encoder vae:NAME) each
+    indexed are listed and passed over. With an encoder of pictures (--encoder vae) each
     picture of a folder is a document.
     """
     from semsearch.sources import Sources

@@ -18,6 +18,7 @@ from semsearch.cli.options import (
     examples,
     index_option,
     json_option,
+    number_option,
     open_index,
     where_option,
 )
@@ -57,7 +58,7 @@ _vae = click.option(
     "name",
     metavar="VAE",
     help="Folder of a VAE of diffusers, NAME_encoder.safetensors of the taesd family, or a model "
-    "of the Hugging Face hub.  [required]",
+    "of the Hugging Face hub.  [default: semsearch-vae, the one that is built in]",
 )
 _of_index = click.option(
     "--index",
@@ -94,7 +95,7 @@ def latent() -> None:
     """
 
 
-@latent.command(epilog=examples("semsearch latent encode *.jpg --vae DIR/taesdxl -o a.safetensors"))
+@latent.command(epilog=examples("semsearch latent encode *.jpg -o a.safetensors"))
 @_images
 @_vae
 @_out
@@ -131,7 +132,7 @@ def encode(
 
 @latent.command(
     epilog=examples(
-        "semsearch latent decode a.safetensors --vae DIR/taesdxl -o out",
+        "semsearch latent decode a.safetensors -o out",
         "semsearch latent decode photos/a.jpg --index indexes/photos -o a.png",
     )
 )
@@ -191,7 +192,7 @@ def _decode_file(file: Path, name: str | None, out: Path, device: str | None) ->
 
 @latent.command(
     epilog=examples(
-        "semsearch latent morph cat.jpg dog.jpg --vae DIR/taesdxl -o morph.gif",
+        "semsearch latent morph cat.jpg dog.jpg -o morph.gif",
         "semsearch latent morph a.safetensors b.safetensors --vae DIR/taesdxl -o sheet.png",
         "semsearch latent morph cat.jpg photos/dog.jpg --index indexes/photos -o morph.gif",
     )
@@ -201,14 +202,7 @@ def _decode_file(file: Path, name: str | None, out: Path, device: str | None) ->
 @_vae
 @_of_index
 @_out
-@click.option(
-    "--steps",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="How many pictures, both ends included.",
-)
+@number_option("--steps", "How many pictures, both ends included.", default=10, least=2)
 @click.option("--lerp", is_flag=True, help="Go on the straight line instead of the arc.")
 @_size
 @device_option
@@ -363,12 +357,9 @@ def _load(name: str | None, size: tuple[int, int], device: str | None) -> VAE:
 
 
 def _named(name: str | None) -> str:
-    if name is None:
-        raise InvalidArgument(
-            "no VAE: give one with --vae, such as the folder of a VAE of diffusers, "
-            "DIR/taesdxl_encoder.safetensors with its decoder beside it, or madebyollin/taesdxl"
-        )
-    return name
+    from semsearch.encoders.vae_files import EMBEDDED
+
+    return EMBEDDED if name is None else name
 
 
 def _one_latent(path: Path) -> Latents:

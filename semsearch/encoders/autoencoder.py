@@ -1,8 +1,8 @@
 """The models behind a VAE: loaded into torch, all called in one way.
 
-`TAEF2` is our own module, the others are diffusers'. Whatever the class, pictures are
-`(n, 3, height, width)` in [-1, 1] and latents are scaled as the diffusion model of their family
-sees them: about zero mean and unit variance.
+`TAEF2` and `CompactVAE` are our own modules, the others are diffusers'. Whatever the class,
+pictures are `(n, 3, height, width)` in [-1, 1] and latents are scaled as the diffusion model of
+their family sees them: about zero mean and unit variance.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semsearch.encoders.compact import CompactVAE
 from semsearch.encoders.taef2 import TAEF2
 from semsearch.encoders.vae_files import FLUX2_PATCH, Kind, VAEFiles, tensors
 from semsearch.errors import BackendError, DependencyMissing, InvalidArgument
@@ -61,6 +62,7 @@ _LATENTS_OF: dict[Kind, Callable[[Any], Tensor]] = {
     "AutoencoderTiny": lambda output: output.latents,
     "AutoencoderDC": lambda output: output.latent,
     "TAEF2": lambda output: output,
+    "CompactVAE": lambda output: output,
 }
 
 
@@ -90,7 +92,7 @@ class _Scaling:
 
 
 def _scaling(model: Any, kind: Kind) -> _Scaling:
-    if kind == "TAEF2":  # distilled from scaled latents
+    if kind in ("TAEF2", "CompactVAE"):  # distilled from scaled latents
         return _Scaling(_channels(0), _channels(1))
     if kind == "AutoencoderKLFlux2":
         variance = model.bn.running_var + model.config.batch_norm_eps
@@ -111,7 +113,7 @@ def _channels(values: Any) -> Tensor:
 
 def _loaded(files: VAEFiles, device: str, dtype: torch.dtype) -> tuple[Any, _Scaling]:
     try:
-        model = _from_pair(files) if len(files.paths) > 1 else _from_folder(files)
+        model = _model(files)
         scaling = _scaling(model, files.kind)  # before the model loses precision
         # torch's own method: that of diffusers warns of a cast, whether there is one or not.
         nn.Module.to(model.eval(), device, dtype, memory_format=torch.channels_last)
@@ -120,6 +122,12 @@ def _loaded(files: VAEFiles, device: str, dtype: torch.dtype) -> tuple[Any, _Sca
     except Exception as error:  # whatever torch, diffusers, safetensors or the disk raise
         raise BackendError(f"{files.name}: cannot be loaded: {error}") from error
     return model, scaling
+
+
+def _model(files: VAEFiles) -> Any:
+    if files.kind == "CompactVAE":
+        return _from_one_file(files)
+    return _from_pair(files) if len(files.paths) > 1 else _from_folder(files)
 
 
 def _from_folder(files: VAEFiles) -> Any:
@@ -147,6 +155,12 @@ def _from_pair(files: VAEFiles) -> Any:
         number, _, rest = key.partition(".")
         state[f"decoder.{inside}{int(number) - clamp}.{rest}"] = value
     model.load_state_dict(state)
+    return model
+
+
+def _from_one_file(files: VAEFiles) -> Any:
+    model = CompactVAE()
+    model.load_state_dict(tensors(*files.paths))
     return model
 
 
@@ -190,6 +204,6 @@ def _precision(files: VAEFiles, device: str) -> torch.dtype:
     The published VAE of SDXL overflows in float16, and says `force_upcast`. One that says nothing
     of it is not trusted either; the taesd family is published in half precision.
     """
-    tiny = files.kind in ("AutoencoderTiny", "TAEF2")
+    tiny = files.kind in ("AutoencoderTiny", "TAEF2", "CompactVAE")
     bears_half = files.config.get("force_upcast", not tiny) is False
     return torch.float16 if device.startswith("cuda") and bears_half else torch.float32

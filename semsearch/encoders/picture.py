@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from semsearch import search_vectors
 from semsearch.encoders.vae import VAE
-from semsearch.errors import InvalidArgument
+from semsearch.encoders.vae_files import EMBEDDED
 from semsearch.pictures import Pixels
 from semsearch.points import Points
 from semsearch.types import LatentSpace
 
 KIND = "vae"
-"""An encoder's name is of pictures when it is this, or begins with it and a colon."""
+"""An encoder's name is of pictures when it is this, or begins with it and a colon or an @."""
 
 SIZE = 64
 """Width and height of the pictures of an index in pixels, unless the name says another."""
@@ -38,8 +38,9 @@ class VAEEncoder:
     Safe to use from several threads; one computes at a time.
 
     Args:
-        name: What `VAE` takes, behind "vae:"; with `@SIZE` behind it, pictures are brought to so
-            many pixels a side in place of `SIZE`: "vae:DIR/taef2@256".
+        name: "vae" for the VAE of this package, or "vae:" and what `VAE` takes; with `@SIZE` behind
+            it, pictures are brought to so many pixels a side in place of `SIZE`: "vae@128",
+            "vae:DIR/taef2@256".
         device: As for `VAE`.
 
     Raises:
@@ -112,15 +113,10 @@ class VAEEncoder:
 
 def is_name(name: object) -> bool:
     """Whether a name is that of an encoder of pictures."""
-    return isinstance(name, str) and name.partition(":")[0] == KIND
+    return isinstance(name, str) and re.split("[:@]", name, maxsplit=1)[0] == KIND
 
 
 def _vae_of(name: str) -> str:
     """The VAE that an encoder's name means, and its size."""
-    vae = name.removeprefix(KIND).removeprefix(":")
-    if not vae or vae.startswith("@"):
-        raise InvalidArgument(
-            "encoder 'vae': no VAE comes with semsearch yet; name one, as in vae:DIR/taef2 for "
-            "DIR/taef2_encoder.safetensors and its decoder, or vae:FOLDER for one of diffusers"
-        )
-    return vae
+    given = name.removeprefix(KIND).removeprefix(":")
+    return EMBEDDED + given if not given or given.startswith("@") else given

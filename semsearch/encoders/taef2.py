@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LATENT_CHANNELS = 32
-_WIDTH = 64
+WIDTH = 64
 _GROUPS = 4
 
 
@@ -25,22 +25,22 @@ class TAEF2(nn.Module):  # type: ignore[misc]  # torch is not type-checked here
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            _conv(3, _WIDTH),
-            _Block(),
-            *(_down(), *_blocks()),
-            *(_down(), *_blocks()),
-            *(_down(), *_blocks(pooled=True)),
-            _conv(_WIDTH, LATENT_CHANNELS),
+            conv(3, WIDTH),
+            Block(),
+            *(down(), *blocks()),
+            *(down(), *blocks()),
+            *(down(), *blocks(pooled=True)),
+            conv(WIDTH, LATENT_CHANNELS),
         )
         self.decoder = nn.Sequential(
-            _Clamp(),
-            _conv(LATENT_CHANNELS, _WIDTH),
+            Clamp(),
+            conv(LATENT_CHANNELS, WIDTH),
             nn.ReLU(),
-            *(*_blocks(pooled=True), *_up()),
-            *(*_blocks(), *_up()),
-            *(*_blocks(), *_up()),
-            _Block(),
-            _conv(_WIDTH, 3),
+            *(*blocks(pooled=True), *up()),
+            *(*blocks(), *up()),
+            *(*blocks(), *up()),
+            Block(),
+            conv(WIDTH, 3),
         )
 
     def encode(self, pictures: Tensor) -> Tensor:
@@ -52,51 +52,59 @@ class TAEF2(nn.Module):  # type: ignore[misc]  # torch is not type-checked here
         return self.decoder(latents) * 2 - 1
 
 
-class _Clamp(nn.Module):  # type: ignore[misc]
+class Clamp(nn.Module):  # type: ignore[misc]
     """Bounds latents to (-3, 3), nearly linear in the middle."""
 
     def forward(self, latents: Tensor) -> Tensor:
+        """Bounded."""
         return torch.tanh(latents / 3) * 3
 
 
-class _Block(nn.Module):  # type: ignore[misc]
+class Block(nn.Module):  # type: ignore[misc]
+    """Three convolutions and a way around them."""
+
     def __init__(self, *, pooled: bool = False) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            *(_conv(_WIDTH, _WIDTH), nn.ReLU()),
-            *(_conv(_WIDTH, _WIDTH), nn.ReLU()),
-            _conv(_WIDTH, _WIDTH),
+            *(conv(WIDTH, WIDTH), nn.ReLU()),
+            *(conv(WIDTH, WIDTH), nn.ReLU()),
+            conv(WIDTH, WIDTH),
         )
         self.pool = _pool() if pooled else None
         self.fuse = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of the same shape."""
         if self.pool is not None:
             x = x + self.pool(x)
         return self.fuse(self.conv(x) + x)
 
 
 def _pool() -> nn.Module:
-    wide = 4 * _WIDTH
+    wide = 4 * WIDTH
     return nn.Sequential(
-        nn.Conv2d(_WIDTH, wide, 1, bias=False),
+        nn.Conv2d(WIDTH, wide, 1, bias=False),
         nn.GroupNorm(_GROUPS, wide),
         nn.ReLU(),
-        nn.Conv2d(wide, _WIDTH, 1, bias=False),
+        nn.Conv2d(wide, WIDTH, 1, bias=False),
     )
 
 
-def _blocks(*, pooled: bool = False) -> list[nn.Module]:
-    return [_Block(pooled=pooled) for _ in range(3)]
+def blocks(*, pooled: bool = False) -> list[nn.Module]:
+    """As many as stand at one resolution."""
+    return [Block(pooled=pooled) for _ in range(3)]
 
 
-def _conv(channels_in: int, channels_out: int) -> nn.Module:
+def conv(channels_in: int, channels_out: int) -> nn.Module:
+    """3x3, the sides stay."""
     return nn.Conv2d(channels_in, channels_out, 3, padding=1)
 
 
-def _down() -> nn.Module:
-    return nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, bias=False)
+def down() -> nn.Module:
+    """To half the sides."""
+    return nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1, bias=False)
 
 
-def _up() -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
+def up() -> list[nn.Module]:
+    """To twice the sides."""
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]

@@ -1,4 +1,4 @@
-"""Pictures to latents and back: a variational autoencoder of diffusers, or of the taesd family.
+"""Pictures to latents and back: the VAE of this package, of diffusers, or of the taesd family.
 
 A VAE squeezes a picture into a latent: a small picture of a few channels, each place of which
 stands for a square of pixels. What the model is (its space, its shape) is read from its files;
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semsearch import pictures
-from semsearch.encoders.vae_files import find
+from semsearch.encoders.vae_files import EMBEDDED, find
 from semsearch.errors import BackendError, InvalidArgument
 from semsearch.pictures import Pixels, Size
 from semsearch.types import LatentSpace
@@ -39,10 +39,11 @@ class VAE:
     Safe to use from several threads; one computes at a time.
 
     Args:
-        name: A folder of diffusers with an AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny or
-            AutoencoderDC (also as its `vae/`); the files of the taesd family as
-            `DIR/NAME_encoder.safetensors` or `DIR/NAME`; or a model of the Hugging Face hub: its
-            local cache is looked up first, then it is downloaded.
+        name: "semsearch-vae", the small one that is part of this package; a folder of diffusers
+            with an AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny or AutoencoderDC (also as
+            its `vae/`); the files of the taesd family as `DIR/NAME_encoder.safetensors` or
+            `DIR/NAME`; or a model of the Hugging Face hub: its local cache is looked up first,
+            then it is downloaded.
         size: Width and height of the pictures in pixels, or one number for both. Part of the
             space: latents of two sizes are of two spaces.
         device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one. Checked when the
@@ -54,7 +55,11 @@ class VAE:
     """
 
     def __init__(
-        self, name: str, *, size: int | tuple[int, int] = DEFAULT_SIZE, device: str | None = None
+        self,
+        name: str = EMBEDDED,
+        *,
+        size: int | tuple[int, int] = DEFAULT_SIZE,
+        device: str | None = None,
     ) -> None:
         self._files = find(name)
         self._size = _size(size, self._files.multiple)

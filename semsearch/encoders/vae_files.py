@@ -2,7 +2,8 @@
 
 Two layouts are known: the folder of diffusers (`config.json` beside its weights, also as `vae/` of
 a whole pipeline), and the pair of files `NAME_encoder` and `NAME_decoder` that the taesd family is
-published in, as `.safetensors` or `.pth`. Nothing here imports torch, except to read a `.pth`.
+published in, as `.safetensors` or `.pth`. One VAE is part of this package, in a file of its own.
+Nothing here imports torch, except to read a `.pth`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from typing import Any, Literal, NamedTuple
 from semsearch.errors import BackendError, InvalidArgument
 from semsearch.types import JSONObject
 
-Kind = Literal["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny", "AutoencoderDC", "TAEF2"]
+Kind = Literal[
+    "AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny", "AutoencoderDC", "TAEF2", "CompactVAE"
+]
+
+EMBEDDED = "semsearch-vae"
+"""Name of the VAE whose weights are part of this package."""
 
 FLUX2_PATCH = 2
 """FLUX.2's latents are scaled in patches of 2x2 places."""
@@ -29,6 +35,7 @@ _DIFFUSERS: tuple[Kind, ...] = (
 )
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _HUB_FILES = [f"{folder}{name}" for folder in ("", "vae/") for name in ("config.json", _WEIGHTS)]
+_EMBEDDED_FILE = Path(__file__).parent / "weights" / f"{EMBEDDED}.safetensors"
 _PARTS = ("encoder", "decoder")
 _SUFFIXES = (".safetensors", ".pth")
 _TAESD_FACTOR = 8
@@ -44,15 +51,18 @@ class Latent(NamedTuple):
     factor: int
 
 
+_EMBEDDED_LATENT = Latent(32, 8)
+
+
 @dataclass(frozen=True, slots=True)
 class VAEFiles:
     """A VAE as its files tell it.
 
     Attributes:
         name: What `find` takes to get it again.
-        kind: Class of the model: one of diffusers, or TAEF2.
-        paths: The folder of diffusers, or the files of encoder and decoder.
-        config: `config.json` of diffusers; empty for a pair of files.
+        kind: Class of the model: one of diffusers, TAEF2, or CompactVAE.
+        paths: The folder of diffusers, the files of encoder and decoder, or one file of both.
+        config: `config.json` of diffusers; empty for files alone.
         latent: Shape of what it encodes into.
     """
 
@@ -98,7 +108,7 @@ class VAEFiles:
 
 
 def find(name: str) -> VAEFiles:
-    """Find a VAE by name: a folder, a pair of files, the hub's cache, the hub.
+    """Find a VAE by name: the embedded one, a folder, a pair of files, the hub's cache, the hub.
 
     Raises:
         InvalidArgument: There is no such VAE here, or it is of a class that is not known.
@@ -106,6 +116,8 @@ def find(name: str) -> VAEFiles:
     """
     if not isinstance(name, str) or not name.strip():
         raise InvalidArgument(f"VAE: expected the name of a model or a path, got {name!r}")
+    if name == EMBEDDED:
+        return VAEFiles(name, "CompactVAE", (_EMBEDDED_FILE,), {}, _EMBEDDED_LATENT)
     path = Path(name).expanduser()
     if path.is_dir():
         return _folder(path.resolve())
