@@ -78,6 +78,20 @@ def read(picture: PictureLike) -> Pixels:
     return _checked(picture)
 
 
+def decoded(content: bytes, name: str) -> Pixels:
+    """Like `read`, of what a file holds; errors call it by `name`."""
+    if not content:
+        raise InvalidArgument(f"{name}: the file is empty")
+    return _decoded(content, name)
+
+
+def png(pixels: Pixels) -> bytes:
+    """The picture as a file of PNG."""
+    content = io.BytesIO()
+    _pillow().fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
 def sha256(path: Path) -> str:
     """Hash of a picture's file.
 

@@ -35,6 +35,7 @@ ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 TOKEN = "read-token-0123456789"
 EVIL = "</p><script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
 
@@ -53,7 +54,7 @@ def _words() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def root(memory: Path) -> Path:
-    """The collections `notes`, of 43 documents, and `points`, whose vectors are given."""
+    """`notes`, of 43 documents, the sample `pictures`, and `points`, whose vectors are given."""
     folder = memory / "page"
     with semsearch.create(folder / "notes", encoder=WordEncoder(64)) as index:
         index.add(
@@ -71,6 +72,8 @@ def root(memory: Path) -> Path:
                   for n in range(1990, 2030)),
             ]
         )  # fmt: skip
+    with semsearch.create(folder / "pictures", encoder="vae") as index:
+        index.ingest(PICTURES)
     with semsearch.create(folder / "points", dim=2) as index:
         index.add([{"id": "east", "text": "the east wind"}], [[1, 0]])
     return folder
@@ -240,6 +243,23 @@ def test_an_error_of_the_server_is_told(page: Any, server: Client) -> None:
 
 
 # -- the map -------------------------------------------------------------------------------------
+
+
+def test_a_picture_finds_pictures_that_look_like_it(page: Any) -> None:
+    page.get_by_label("Collection").select_option("pictures")
+    page.get_by_role("status").get_by_text("Choose a picture").wait_for()
+    assert page.get_by_role("searchbox", name="Search").is_hidden()
+    page.get_by_label("Choose a picture").set_input_files(PICTURES / "sea-blurred.jpg")
+    page.get_by_role("status").filter(has_text="10 hits in").wait_for()
+    names = page.locator("#hits h2").all_inner_texts()[:2]
+    assert names == ["pictures/sea-blurred.jpg", "pictures/sea.jpg"]
+    shown = page.get_by_role("img", name="pictures/sea.jpg")
+    page.wait_for_function("image => image.naturalWidth === 64", arg=shown.element_handle())
+    page.get_by_role("button", name="More like pictures/apple.jpg").click()
+    page.get_by_role("status").filter(has_text="10 neighbours").wait_for()
+    assert page.locator("#hits h2").first.inner_text() == "pictures/apple-brighter.jpg"
+    page.get_by_label("Collection").select_option("notes")
+    assert search(page, "heavy loaf").count() > 1
 
 
 @pytest.fixture

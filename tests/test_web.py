@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import semsearch
-from semsearch import encoders, maps
+from semsearch import encoders, maps, pictures
 
 for _name in ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn"):
     pytest.importorskip(_name)
 
 from encoders import WordEncoder
-from serving import Client, problem, running
+from serving import Client, ok, problem, running
 
 from semsearch.errors import DependencyMissing
 from semsearch.page import FOLDER
@@ -28,6 +28,7 @@ from semsearch.server.service import Limits
 from semsearch.server.tokens import Tokens
 
 SEARCH = "/collections/notes/search"
+PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 TOKEN = "read-token-0123456789"
 FILES = sorted(path.name for path in FOLDER.iterdir())
 
@@ -277,3 +278,52 @@ def test_without_its_extra_a_map_is_refused_with_its_name(
         time.sleep(0.01)
     assert answer.status == 501
     assert "semsearch[map]" in answer.json["error"]["message"]
+
+
+# -- pictures ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gallery(root: Path) -> Iterator[Client]:
+    with semsearch.create(root / "pictures", encoder="vae") as index:
+        index.ingest(PICTURES)
+    with running(app_of(root)) as client:
+        yield client
+
+
+def test_collections_of_pictures_are_seen_and_asked_with_a_picture(gallery: Client) -> None:
+    assert gallery.get("/collections/pictures")["modality"] == "image"
+    assert gallery.get("/collections/notes")["modality"] == "text"
+    path = "/collections/pictures/search/picture"
+    content = (PICTURES / "grapes-small-file.jpg").read_bytes()
+    found = ok(gallery.upload(path, "mine.jpg", content, k="2"))["hits"]
+    assert [hit["id"] for hit in found] == ["pictures/grapes-small-file.jpg", "pictures/grapes.jpg"]
+    only = "id in ('pictures/sea.jpg', 'pictures/night.jpg')"
+    assert len(ok(gallery.upload(path, "mine.jpg", content, where=only))["hits"]) == 2
+    seen = gallery.raw("GET", "/collections/pictures/picture?id=pictures/sea.jpg")
+    assert (seen.status, seen.headers["content-type"]) == (200, "image/png")
+    assert pictures.decoded(seen.body, "seen").shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("collection", "content", "fields", "says"),
+    [
+        ("pictures", b"", {}, "mine.jpg: the file is empty"),
+        ("pictures", b"text", {}, "mine.jpg: not a picture of a format Pillow reads"),
+        ("pictures", None, {"k": "1001"}, "k: at most 1,000"),
+        ("pictures", None, {"where": "year >"}, "where: expected a value"),
+        ("notes", None, {}, "this index holds no pictures"),
+        ("nowhere", None, {}, "no collection"),
+    ],
+)
+def test_what_cannot_be_asked_with_is_refused(
+    gallery: Client, collection: str, content: bytes | None, fields: dict[str, str], says: str
+) -> None:
+    content = (PICTURES / "sea.jpg").read_bytes() if content is None else content
+    path = f"/collections/{collection}/search/picture"
+    assert says in problem(gallery.upload(path, "mine.jpg", content, **fields))
+
+
+def test_only_pictures_that_are_there_can_be_seen(gallery: Client) -> None:
+    for path in ("pictures/picture?id=nothing", "notes/picture?id=bread", "pictures/picture"):
+        assert 400 <= gallery.raw("GET", f"/collections/{path}").status < 500

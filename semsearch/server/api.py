@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from fastapi import APIRouter, File, Form, Response, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -15,7 +15,7 @@ from semsearch.filters import parse
 from semsearch.highlight import Highlight, highlights
 from semsearch.index import Index
 from semsearch.server.access import router
-from semsearch.server.collections import NAME, Collections
+from semsearch.server.collections import Collections
 from semsearch.server.jobs import Jobs, Upload
 from semsearch.server.maps import Maps
 from semsearch.server.metrics import CONTENT_TYPE
@@ -33,15 +33,15 @@ from semsearch.server.models import (
     Hits,
     JobList,
     JobState,
+    Name,
     NewCollection,
     Search,
     Upsert,
     Upserted,
 )
+from semsearch.server.pictures import picture_routes
 from semsearch.server.service import How, Kind, Limits, Query, Service
 from semsearch.types import Document, Hit
-
-Name = Annotated[str, Path(pattern=NAME, description="Of the collection.", examples=["notes"])]
 
 
 def routes(service: Service, jobs: Jobs, maps: Maps) -> list[APIRouter]:
@@ -50,6 +50,7 @@ def routes(service: Service, jobs: Jobs, maps: Maps) -> list[APIRouter]:
         _health(),
         _metrics(service),
         _reading(service, maps),
+        picture_routes(service),
         _writing(service, jobs),
         _jobs(jobs),
     ]
@@ -267,6 +268,7 @@ def _described(name: str, index: Index) -> Collection:
         documents=info.documents,
         chunks=info.chunks,
         version=info.version,
+        modality=info.space.modality,
         encoder=info.encoder,
         dim=info.space.dim,
         bytes=info.bytes,

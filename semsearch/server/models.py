@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from semsearch.highlight import Highlight
 from semsearch.ingest import IngestReport
 from semsearch.maps import Topic
+from semsearch.server.collections import NAME
 from semsearch.server.jobs import Job
-from semsearch.types import Hit, Mode, OnConflict
+from semsearch.types import Hit, Modality, Mode, OnConflict
 
 MOST_HIGHLIGHTED = 100
 """Hits of one search whose passages are looked at for what answers the query."""
 
+Name = Annotated[str, Path(pattern=NAME, description="Of the collection.", examples=["notes"])]
 Id = Annotated[str, Field(min_length=1, max_length=1024, examples=["notes/bread.md"])]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=10_000)]
 
@@ -54,6 +57,7 @@ class Collection(BaseModel):
     documents: int
     chunks: int
     version: int = Field(description="Number of its newest commit.")
+    modality: Modality = Field(description="What it holds.")
     encoder: str | None = Field(description="None when vectors are always given.")
     dim: int = Field(description="Numbers of one vector.")
     bytes: int = Field(description="On disk.")

@@ -12,12 +12,25 @@ export class Problem extends Error {
   }
 }
 
-/** The JSON that a path answers with; a body makes it a POST. Asks for a token when one is needed. */
+/**
+ * The JSON that a path answers with; a body makes it a POST, of JSON or of a form. Asks for a token
+ * when one is needed.
+ */
 export async function ask(path, body, signal) {
+  return read(await allowed(path, body, signal));
+}
+
+/** The picture that a path answers with, as an address that an image can have. */
+export async function askForPicture(path) {
+  const answer = await allowed(path);
+  return answer.ok ? URL.createObjectURL(await answer.blob()) : read(answer);
+}
+
+async function allowed(path, body, signal) {
   for (;;) {
     const token = sessionStorage.getItem(KEPT);
     const answer = await send(path, body, signal, token);
-    if (answer.status !== 401) return read(answer);
+    if (answer.status !== 401) return answer;
     await askForToken(token !== null);
   }
 }
@@ -31,6 +44,7 @@ export const forgetToken = () => sessionStorage.removeItem(KEPT);
 async function send(path, body, signal, token) {
   const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
   if (body === undefined) return request(path, { headers, signal });
+  if (body instanceof FormData) return request(path, { method: "POST", headers, signal, body });
   headers["Content-Type"] = "application/json";
   return request(path, { method: "POST", headers, signal, body: JSON.stringify(body) });
 }

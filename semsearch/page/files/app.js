@@ -1,7 +1,7 @@
 // The page: what is asked stands in its address, so that a search can be kept, shared and gone
 // back to; every change of it leads through `show`.
 
-import { ask, forgetToken, hasToken } from "./api.js";
+import { ask, askForPicture, forgetToken, hasToken } from "./api.js";
 import { byId, count, element } from "./dom.js";
 import { narrowed } from "./filter.js";
 import { MapView } from "./map.js";
@@ -11,6 +11,7 @@ const DEFAULTS = { c: "", q: "", like: "", mode: "hybrid", where: "", k: "10", v
 
 let collections = [];
 let running = null; // what cancels the search under way
+let picture = null; // a file to search with; no address can hold it
 
 // -- what is asked ------------------------------------------------------------------------------
 
@@ -59,12 +60,16 @@ function showForm(state, collection) {
   byId("query").value = state.q;
   byId("where").value = state.where;
   byId("k").value = state.k;
+  const ofPictures = collection.modality === "image";
+  document.body.classList.toggle("pictures", ofPictures);
+  byId("query").disabled = ofPictures;
+  if (!ofPictures) picture = null;
   const only = collection.encoder ? state.mode : "keyword";
   for (const option of document.querySelectorAll("#mode input")) {
     option.disabled = !collection.encoder && option.value !== "keyword";
     option.checked = option.value === only;
   }
-  byId("size").textContent = size(collection);
+  byId("size").textContent = size(collection, ofPictures ? "picture" : "passage");
   byId("forget").hidden = !hasToken();
   document.title = state.q ? `${state.q} · semsearch` : "semsearch";
   for (const view of ["list", "map"]) {
@@ -75,9 +80,9 @@ function showForm(state, collection) {
   }
 }
 
-function size({ documents, chunks, encoder }) {
+function size({ documents, chunks, encoder }, noun) {
   const made = encoder ? encoder.split("/").at(-1) : `vectors are given`;
-  return `${count(documents, "document")} · ${count(chunks, "passage")} · ${made}`;
+  return `${count(documents, "document")} · ${count(chunks, noun)} · ${made}`;
 }
 
 function showNothingThere() {
@@ -93,13 +98,14 @@ async function search(state, collection) {
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  tell({ status: state.q.trim() || state.like ? "" : hint(state, collection) });
-  if (!state.q.trim() && !state.like) return showHits([], null, []);
+  const nothing = collection.modality === "image" ? !picture && !state.like : !state.q.trim() && !state.like;
+  tell({ status: nothing ? hint(state, collection) : "" });
+  if (nothing) return showHits([], null, []);
   byId("results").setAttribute("aria-busy", "true");
   try {
     const began = performance.now();
     const [found, given] = await Promise.all([
-      ask(`collections/${state.c}/search`, body(state, collection), signal),
+      answers(state, collection, signal),
       state.like ? likened(state, signal) : null,
     ]);
     showHits(found.hits, given, found.highlights ?? []);
@@ -111,6 +117,16 @@ async function search(state, collection) {
   } finally {
     if (!signal.aborted) byId("results").removeAttribute("aria-busy");
   }
+}
+
+function answers(state, collection, signal) {
+  const path = `collections/${state.c}/search`;
+  if (!picture || state.like) return ask(path, body(state, collection), signal);
+  const form = new FormData();
+  form.append("file", picture);
+  form.append("k", state.k);
+  if (state.where.trim()) form.append("where", state.where);
+  return ask(`${path}/picture`, form, signal);
 }
 
 function body(state, collection) {
@@ -126,8 +142,9 @@ async function likened(state, signal) {
   return found.documents[0] ?? null;
 }
 
-function hint({ view }, { documents }) {
+function hint({ view }, { documents, modality }) {
   if (!documents) return "This collection is empty: nothing was put into it yet.";
+  if (modality === "image") return "Choose a picture, or drop one here, to see what looks like it.";
   if (view === "map") return "Search, or click a point to see what is like it.";
   return "Ask in your own words: a passage need not share one with them. “/” leads back to the box.";
 }
@@ -148,6 +165,10 @@ function tell({ status = "", problem = "", where = "" }) {
 
 function showHits(hits, given, highlights) {
   const best = Math.max(...hits.map(({ score }) => score), 1e-9);
+  const collection = asked().c;
+  const ofPictures = document.body.classList.contains("pictures");
+  const shown = (id) => askForPicture(`collections/${collection}/picture?${new URLSearchParams({ id })}`);
+  act.picture = ofPictures ? shown : null;
   map.light(hits, given?.id);
   byId("like").replaceChildren(...(given ? [subject(given, act)] : []));
   byId("hits").replaceChildren(
@@ -162,6 +183,13 @@ const act = {
 };
 const map = new MapView(byId("map"), act.like);
 
+function askWith(file) {
+  if (!file) return;
+  picture = file;
+  byId("picture-name").textContent = file.name;
+  go({ like: "", q: "" });
+}
+
 // -- what people do -----------------------------------------------------------------------------
 
 const query = byId("query");
@@ -170,6 +198,13 @@ byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const like = query.value.trim() ? "" : asked().like;
   go({ q: query.value, like, where: byId("where").value });
+});
+byId("picture").addEventListener("change", ({ target }) => askWith(target.files[0]));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  const file = event.dataTransfer.files[0];
+  if (file && document.body.classList.contains("pictures")) askWith(file);
 });
 byId("collection").addEventListener("change", ({ target }) => go({ c: target.value, like: "" }));
 byId("mode").addEventListener("change", ({ target }) => go({ mode: target.value }));
@@ -196,8 +231,9 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.closest("input, select, textarea, dialog");
   if (event.key !== "/" || writing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  query.focus();
-  query.select();
+  const box = query.disabled ? byId("picture") : query;
+  box.focus();
+  box.select();
 });
 window.addEventListener("popstate", show);
 

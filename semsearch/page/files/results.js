@@ -1,4 +1,5 @@
-// Hits as a list: what was found, where it is from, and what one can do with it.
+// Hits as a list: what was found, where it is from, and what one can do with it. `act` has what the
+// parts of it do: `like(id)`, `filter(condition)`, `clear()`, and for pictures `picture(id)`.
 
 import { element } from "./dom.js";
 import { passage } from "./passage.js";
@@ -6,7 +7,7 @@ import { condition } from "./filter.js";
 
 const MOST_VALUES = 4; // of one field
 
-/** One hit; `act` has what its buttons do: `like(id)` and `filter(condition)`. */
+/** One hit. */
 export function hit(found, rank, best, highlight, act) {
   const name = found.title || found.id;
   return element(
@@ -21,7 +22,7 @@ export function hit(found, rank, best, highlight, act) {
         element("h2", { id: `hit-${rank}` }, name),
         score(found.score, best),
       ),
-      passage(found.text, highlight),
+      content(found, name, highlight, act),
       chips(found.metadata, act.filter),
       element("footer", {}, ...origin(found), likeButton(found.id, name, act.like)),
     ),
@@ -37,10 +38,22 @@ export function subject(given, act) {
     "article",
     { className: "subject", "aria-label": `Like ${name}` },
     element("header", {}, element("h2", {}, name), close),
-    passage(given.text, null),
+    content(given, name, null, act),
     chips(given.metadata, act.filter),
     element("footer", {}, ...origin(given)),
   );
+}
+
+/** The passage, or in a collection of pictures the picture. */
+function content(found, name, highlight, act) {
+  if (!act.picture) return passage(found.text, highlight);
+  const image = element("img", { className: "picture", alt: name });
+  image.onload = () => URL.revokeObjectURL(image.src);
+  act.picture(found.id).then(
+    (address) => (image.src = address),
+    (problem) => image.replaceWith(problem.message),
+  );
+  return image;
 }
 
 function score(value, best) {
