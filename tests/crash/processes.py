@@ -7,14 +7,17 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["pytest", "semsearch.index", "semsearch.vectors.faiss", "faiss", "sqlalchemy.dialects.sqlite"]
+    [
+        *("pytest", "semsearch.index", "semsearch.vectors.faiss", "faiss"),
+        *("sqlalchemy.dialects.sqlite", "portalocker"),
+    ]
 )
 
 
@@ -65,7 +68,8 @@ class Child:
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself, and the server buried it
+            os.kill(self.process.pid, signal.SIGKILL)
         self.process.join()
 
     def end(self) -> int | None:
