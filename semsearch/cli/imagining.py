@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, index_option, open_index
+from semsearch.cli.options import (
+    device_option,
+    examples,
+    index_option,
+    number_option,
+    open_index,
+    out_option,
+)
 from semsearch.cli.pictures import point, save, save_as_one
 from semsearch.cli.progress import hint
 from semsearch.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from semsearch.blend import Blend
-
-_out = click.option(
-    "-o",
-    "out",
-    metavar="PATH",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Where to write.",
-)
 
 
 @click.command(
@@ -36,15 +34,8 @@ _out = click.option(
 @click.argument("b")
 @click.argument("c")
 @index_option
-@_out
-@click.option(
-    "-k",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=3,
-    show_default=True,
-    help="How many of the nearest real pictures to name.",
-)
+@out_option
+@number_option("-k", "How many of the nearest real pictures to name.", default=3)
 @device_option
 def analogy(*, a: str, b: str, c: str, path: Path, out: Path, k: int, device: str | None) -> None:
     """Make the picture that is to C as B is to A.
@@ -132,7 +123,7 @@ def fit(*, name: str, positive: Path, negative: Path, path: Path, device: str | 
     "a sheet or a .gif.  [default: 1]",
 )
 @index_option
-@_out
+@out_option
 @device_option
 def apply(
     *,

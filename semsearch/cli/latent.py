@@ -20,6 +20,7 @@ from semsearch.cli.options import (
     json_option,
     number_option,
     open_index,
+    out_option,
     where_option,
 )
 from semsearch.cli.pictures import point, save, save_as_one
@@ -76,14 +77,6 @@ _size = click.option(
     help="Pictures are cut and resized to this size, such as 512 or 768x512.",
 )
 _half = click.option("--half", is_flag=True, help="Keep latents in half precision (float16).")
-_out = click.option(
-    "-o",
-    "out",
-    metavar="PATH",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Where to write.",
-)
 
 
 @click.group()
@@ -98,7 +91,7 @@ def latent() -> None:
 @latent.command(epilog=examples("semsearch latent encode *.jpg -o a.safetensors"))
 @_images
 @_vae
-@_out
+@out_option
 @_size
 @_half
 @device_option
@@ -139,7 +132,7 @@ def encode(
 @click.argument("names", nargs=-1, required=True, metavar="FILE|ID...")
 @_vae
 @_of_index
-@_out
+@out_option
 @device_option
 def decode(
     *,
@@ -201,7 +194,7 @@ def _decode_file(file: Path, name: str | None, out: Path, device: str | None) ->
 @click.argument("b")
 @_vae
 @_of_index
-@_out
+@out_option
 @number_option("--steps", "How many pictures, both ends included.", default=10, least=2)
 @click.option("--lerp", is_flag=True, help="Go on the straight line instead of the arc.")
 @_size
@@ -276,7 +269,7 @@ def _vae_of(
 )
 @index_option
 @where_option
-@_out
+@out_option
 @_half
 @device_option
 def export(*, path: Path, where: str | None, out: Path, half: bool, device: str | None) -> None:

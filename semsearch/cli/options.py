@@ -34,6 +34,14 @@ where_option = click.option(
     metavar="FILTER",
     help='Only documents whose metadata match, such as \'year >= 2020 and lang in ("en", "de")\'.',
 )
+out_option = click.option(
+    "-o",
+    "out",
+    metavar="PATH",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where to write.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 device_option = click.option(
     "--device", metavar="DEVICE", help="Where the encoder runs: cpu, cuda, ...  [default: the best]"
