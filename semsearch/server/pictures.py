@@ -46,7 +46,7 @@ def picture_routes(service: Service) -> APIRouter:
         asked = await service.read(
             lambda: pictures.decoded(file.file.read(), file.filename or "picture")
         )
-        how = How(name, "blend", k, "dense", only, False, 0, None, 0.0)
+        how = How(name, "blend", k, "dense", only)
         return Hits(hits=await service.search(how, image(asked)), highlights=None)
 
     return reading

@@ -55,10 +55,10 @@ class How(NamedTuple):
     k: int
     mode: Mode
     where: str | None
-    group: bool
-    offset: int
-    min_score: float | None
-    diversity: float
+    group: bool = False
+    offset: int = 0
+    min_score: float | None = None
+    diversity: float = 0.0
 
 
 class Service:
