@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from semsearch import pictures
 from semsearch.chunking import Chunker
@@ -104,7 +104,7 @@ class TextEmbedder:
 
     def encode(self, contents: Sequence[Content]) -> Points:
         """The points of texts."""
-        return Points.of(self._encoder.encode_documents([str(content) for content in contents]))
+        return Points.of(self._encoder.encode_documents(cast(Sequence[str], contents)))
 
 
 class PictureEmbedder:
@@ -132,6 +132,4 @@ class PictureEmbedder:
 
     def encode(self, contents: Sequence[Content]) -> Points:
         """The points of pictures."""
-        return self._encoder.encode_pictures(
-            [content for content in contents if not isinstance(content, str)]
-        )
+        return self._encoder.encode_pictures(cast(Sequence[Pixels], contents))
