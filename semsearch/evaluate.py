@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from semsearch.arguments import integer
 from semsearch.errors import DependencyMissing, InvalidArgument
-from semsearch.reader import Reader
+from semsearch.reader import Reader, Where
 from semsearch.types import Document, Mode
 
 _BATCH = 4096  # documents whose vectors are read at a time
@@ -197,7 +197,9 @@ def _quality(
     )
 
 
-def recall(index: Reader, texts: Sequence[str], *, k: SupportsIndex = 10) -> Recall:
+def recall(
+    index: Reader, texts: Sequence[str], *, k: SupportsIndex = 10, where: Where | None = None
+) -> Recall:
     """Measure how much of an exact search over all its vectors an index finds.
 
     Reads every vector once; it takes memory for the ids of the documents.
@@ -206,22 +208,25 @@ def recall(index: Reader, texts: Sequence[str], *, k: SupportsIndex = 10) -> Rec
         index: The index; a snapshot of it, if others write meanwhile.
         texts: Queries.
         k: How many nearest documents to look for, at least 1.
+        where: Only among the documents that match; see `Index.search`.
 
     Raises:
-        InvalidArgument: There are no queries, or nothing is in the index.
+        InvalidArgument: There are no queries, nothing is in the index or nothing matches, or the
+            filter cannot be read.
     """
     k = integer("k", k, least=1)
-    if not texts or not len(index):
-        raise InvalidArgument("recall: expected queries, and an index with documents")
+    ids = index.ids(where)
+    if not texts or not ids:
+        raise InvalidArgument("recall: expected queries, and an index with documents that match")
     points = index.encoder.encode_queries(list(texts))
-    index.search(points[0], k, group=True)  # it maps the files
+    index.search(points[0], k, where=where, group=True)  # it maps the files
     shares, seconds = [], []
-    for point, least in zip(points, _kth_best(index, points, k), strict=True):
+    for point, least in zip(points, _kth_best(index, ids, points, k), strict=True):
         began = time.perf_counter()
-        hits = index.search(point, k, group=True)
+        hits = index.search(point, k, where=where, group=True)
         seconds.append(time.perf_counter() - began)
         found = _cosines(index, [hit.id for hit in hits], point[None])
-        shares.append((found >= least - _ROUNDING).sum() / min(k, len(index)))
+        shares.append((found >= least - _ROUNDING).sum() / min(k, len(ids)))
     return Recall(
         k=k,
         mean=float(np.mean(shares)),
@@ -230,9 +235,10 @@ def recall(index: Reader, texts: Sequence[str], *, k: SupportsIndex = 10) -> Rec
     )
 
 
-def _kth_best(index: Reader, points: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """`(n,)`: the cosine of each point to its `k`-th nearest document, or to the last."""
-    ids = [document.id for document in index]
+def _kth_best(
+    index: Reader, ids: list[str], points: NDArray[np.float32], k: int
+) -> NDArray[np.float32]:
+    """`(n,)`: the cosine of each point to the `k`-th nearest of these documents, or to the last."""
     best = np.empty((len(points), 0), np.float32)
     for at in range(0, len(ids), _BATCH):
         best = np.hstack([best, _cosines(index, ids[at : at + _BATCH], points)])

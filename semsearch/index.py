@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,10 +181,8 @@ class Index(Reader):
         with self._store.read(vectors=True) as snapshot:
             yield PinnedReader(self, snapshot)
 
-    @contextmanager
-    def _read(self, *, vectors: bool = False) -> Iterator[Snapshot]:
-        with self._store.read(vectors=vectors) as snapshot:
-            yield snapshot
+    def _read(self, *, vectors: bool = False) -> AbstractContextManager[Snapshot]:
+        return self._store.read(vectors=vectors)
 
     # -- writing -----------------------------------------------------------------------------
     # What writes is imported by the calls that write: a process that only asks starts sooner.

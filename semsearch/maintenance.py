@@ -233,7 +233,11 @@ def repair(store: Store, embedder: Embedder | None) -> RepairReport:
             if list(_counter_problems(snapshot)):
                 writer.recount()
                 actions.append("catalog.db: counted again")
+            fields_damaged = snapshot.catalog.damaged_field_indexes()
             keywords_damaged = snapshot.catalog.keyword_problem() is not None
+        if fields_damaged:
+            writer.rebuild_field_indexes(fields_damaged)
+            actions += [f"catalog.db: index of {field} built again" for field in fields_damaged]
         if keywords_damaged:
             writer.rebuild_keywords()
             actions.append("catalog.db: keyword index built again")

@@ -25,8 +25,14 @@ from semsearch.view import LiveSegment
 _MANY = 0.3
 """Share of matching chunks from which findings are held against the filter."""
 
-_SURPLUS, _SPARE = 2.0, 8
+_SURPLUS, _SPARE = 1.25, 4
 """How many more are found than enough if matches were spread evenly: a factor, and some."""
+
+_WIDENINGS = (1, 2, 4)
+"""How many times as many are found, one after the other, until enough match."""
+
+_LOOK_UP = 1 / 4
+"""What it costs to look up whether a row matches, when all that do are, beside a single check."""
 
 _Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 """`(n_queries, columns)` keys and scores."""
@@ -69,13 +75,14 @@ class Scope:
         """The snapshot's, or what the filter leaves of them."""
         if self.where is None:
             return self.snapshot.segments
+        if self.steps is None:
+            return self.snapshot.selected(self.where)
         known = self.snapshot.selection(self.where).segments is not None
         began = perf_counter()
         found = self.snapshot.selected(self.where)
-        if self.steps is not None:
-            count = sum(live.live for live in found)
-            how = "known from an earlier search" if known else "looked up"
-            self.note(f"filter: {count:,} passages match, {how}", began)
+        count = sum(live.live for live in found)
+        how = "known from an earlier search" if known else "looked up"
+        self.note(f"filter: {count:,} passages match, {how}", began)
         return found
 
     @property
@@ -104,24 +111,25 @@ def _checked(
     """Found without the filter, then held against it; None where that costs more or is too few."""
     began = perf_counter()
     known, snapshot = scope.snapshot.selection(where), scope.snapshot
-    # To look up all that match costs about as much as to check as many findings as there are rows.
     rows = sum(live.row.rows for live in snapshot.segments)
-    if known.segments is not None or known.share < _MANY or known.checked > rows:
+    if known.segments is not None or known.share < _MANY or known.checked > _LOOK_UP * rows:
         return None
     scope.note(f"filter: about {known.share:.0%} match, so what is found is checked", began)
     depth = math.ceil(_SURPLUS * k / known.share) + _SPARE
-    rankings = _searched(scope, snapshot.segments, vectors, depth)
-    began = perf_counter()
-    keys = {key for ranking in rankings for key in ranking.keys.tolist()}
-    matching = snapshot.catalog.matching_among(keys, where)
-    known.checked += len(keys)
-    kept = [ranking.take(np.isin(ranking.keys, matching)) for ranking in rankings]
-    scope.note(f"filter: {len(matching):,} of {len(keys):,} found match", began)
-    enough = all(
-        len(left.keys) >= k or len(ranking.keys) < depth
-        for left, ranking in zip(kept, rankings, strict=True)
-    )
-    return [left.take(slice(k)) for left in kept] if enough else None
+    for widening in _WIDENINGS:
+        rankings = _searched(scope, snapshot.segments, vectors, widening * depth)
+        began = perf_counter()
+        keys = {key for ranking in rankings for key in ranking.keys.tolist()}
+        matching = snapshot.catalog.matching_among(keys, where)
+        known.checked += len(keys)
+        kept = [ranking.take(np.isin(ranking.keys, matching)) for ranking in rankings]
+        scope.note(f"filter: {len(matching):,} of {len(keys):,} found match", began)
+        if all(
+            len(left.keys) >= k or len(ranking.keys) < widening * depth
+            for left, ranking in zip(kept, rankings, strict=True)
+        ):
+            return [left.take(slice(k)) for left in kept]
+    return None
 
 
 def _searched(

@@ -16,7 +16,7 @@ from semsearch.segment_file import Layout, corrupt
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import ChunkRow, DocumentRow, State
-from semsearch.types import Chunk, Document, Hit, LatentSpace, Span
+from semsearch.types import Chunk, Document, Hit, LatentSpace
 from semsearch.view import LiveSegment, Selection, View, sampled_keys
 
 _LARGEST_SCORE = 1.001
@@ -137,6 +137,8 @@ class Snapshot:
         Raises:
             IndexCorrupt: One is beyond, which tells of a damaged vector without reading its file.
         """
+        if len(scores) and scores.min() >= -1 and scores.max() <= 1:
+            return scores.astype(np.float64)
         beyond = ~(np.abs(scores) <= _LARGEST_SCORE)
         if beyond.any():
             key, score = keys[beyond][0], scores[beyond][0]
@@ -178,7 +180,7 @@ class Snapshot:
             IndexCorrupt: A document is damaged.
         """
         return {
-            id_: [Chunk(Span(*chunk.span), chunk.passage) for chunk in chunks]
+            id_: [Chunk(chunk.span, chunk.passage) for chunk in chunks]
             for id_, chunks in self._chunks(ids).items()
         }
 
@@ -266,7 +268,7 @@ def _hit(document: DocumentRow, chunk: ChunkRow, score: float) -> Hit:
         text=chunk.passage,
         metadata=_DECODER.raw_decode(document.metadata)[0],
         source=document.source,
-        span=Span(*chunk.span),
+        span=chunk.span,
         title=document.title,
         chunk=chunk.key,
     )

@@ -6,7 +6,7 @@ import itertools
 import tempfile
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -361,6 +361,12 @@ class Writer:
         fixed = replace(state, version=state.version + 1, documents=documents, chunks=chunks)
         with self._transaction(state) as transaction:
             transaction.put_state(fixed)
+
+    def rebuild_field_indexes(self, fields: Iterable[str]) -> None:
+        """Make the indexes of metadata fields anew from the documents."""
+        with self._catalog.write() as transaction:
+            self._lock.check()
+            transaction.rebuild_field_indexes(fields)
 
     def rebuild_keywords(self) -> None:
         """Make the keyword index anew from the texts."""

@@ -1003,3 +1003,23 @@ def test_a_second_writer_is_refused_and_reading_goes_on(copy: Path) -> None:
         assert index.verify().ok
     with reopen(copy) as index:
         index.add(document(60))
+
+
+def test_a_damaged_field_index_is_built_again(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    with semsearch.create(path, dim=2, index_fields=["place"]) as index:
+        index.add(
+            [{"id": str(n), "text": str(n), "metadata": {"place": f"Xanadu{n}"}} for n in range(9)],
+            np.eye(2, dtype=np.float32)[[0] * 9],
+        )
+    catalog = path / "catalog.db"
+    content = catalog.read_bytes()
+    # In a row the value stands in the JSON, between quotes; in the index by itself.
+    (at,) = (m.start() for m in re.finditer(rb'(?<!")Xanadu5', content))
+    catalog.write_bytes(content[:at] + b"Z" + content[at + 1 :])
+    with semsearch.open(path) as index:
+        assert not index.verify().ok
+        report = index.repair()
+        assert report.actions == ("catalog.db: index of place built again",)
+        assert report.after.ok
+        assert index.ids('place = "Xanadu5"') == ["5"]

@@ -212,12 +212,25 @@ def test_recall_counts_documents_not_passages(tmp_path: Path) -> None:
         assert recall(index, ["fig"], k=50).mean == 1
 
 
+def test_recall_among_what_a_filter_leaves(index: Index) -> None:
+    among = [document.id for document in index][3:9]
+    where = {"id": {"$in": among}}
+    assert recall(index, ["fig", "lime"], k=4, where=where) == Recall(4, 1, 1, ANY)
+    assert recall(index, ["fig"], k=50, where=where) == Recall(50, 1, 1, ANY)
+    with pytest.raises(InvalidArgument, match="documents that match"):
+        recall(index, ["fig"], where={"id": "nowhere"})
+
+
 def test_recall_needs_queries_and_documents(index: Index, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="expected queries, and an index with documents"):
+    with pytest.raises(
+        InvalidArgument, match="expected queries, and an index with documents that match"
+    ):
         recall(index, [])
     with (
         semsearch.create(tmp_path / "i", encoder=WordEncoder()) as empty,
-        pytest.raises(InvalidArgument, match="expected queries, and an index with documents"),
+        pytest.raises(
+            InvalidArgument, match="expected queries, and an index with documents that match"
+        ),
     ):
         recall(empty, ["fig"])
 
@@ -372,14 +385,18 @@ def test_the_table_and_an_index_that_is_there(kept: dict[str, Any]) -> None:
 @pytest.mark.model
 def test_recall_is_told_when_asked_for(kept: dict[str, Any]) -> None:
     arguments = (DATA, "--index", kept["path"], "--mode", "dense", "--recall")
-    last = run(*arguments).stdout.splitlines()[-1]
-    assert re.fullmatch(
-        r"1\.000 of the 10 nearest found, 1\.000 by the worst query, in \d+\.\d ms without "
-        r"encoding \(exact\)",
-        last,
-    )
+    *_, headings, every, most, some, few = run(*arguments).stdout.splitlines()
+    assert headings.split("  ")[0] == "exact, 10 nearest"
+    for line, among in zip(
+        [every, most, some, few],
+        ["among all", "where 60% match", "where 10% match", "where 1% match"],
+        strict=True,
+    ):
+        assert re.fullmatch(rf" *{among}  1\.000 +1\.000 +\d+\.\d", line)
     told = json.loads(run(*arguments, "--json").stdout)["recall"]
-    assert told == {"k": 10, "mean": 1, "least": 1, "median_ms": ANY, "kinds": "exact"}
+    row = {"k": 10, "mean": 1, "least": 1, "median_ms": ANY}
+    shares = [1, 0.6, 0.1, 0.01]
+    assert told == {"kinds": "exact", "among": [{"share": share, **row} for share in shares]}
 
 
 @pytest.mark.model

@@ -410,6 +410,8 @@ def test_a_hundred_thousand_values(ask: Ask) -> None:
         ("year = 2020", "field year"),
         ("year > 2020 and not lang = 'x'", "field year"),
         ("year in (1, 2, 3)", "field year"),
+        ("year = true", "field year"),
+        ("year in (true, null, 3)", "field year"),
         ("id in ('a', 'b')", "autoindex"),
     ],
 )

@@ -18,7 +18,7 @@ import semsearch
 from semsearch import Hit, Index, InvalidArgument, UnsupportedFormat
 from semsearch.search import KEYWORD_WEIGHT
 from semsearch.storage import schema
-from semsearch.storage.checksum import row_checksum
+from semsearch.storage.checksum import older_row_checksum
 from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
 from semsearch.types import Mode
 
@@ -269,15 +269,18 @@ def test_an_index_of_format_1_is_read_and_upgraded_by_the_next_write(index: Inde
 
 
 def test_an_index_of_format_2_is_read_and_upgraded_by_the_next_write(index: Index) -> None:
-    """Its passport knew of no latents."""
+    """Its passport knew of no latents, and its rows had another checksum."""
     passport = json.loads(index.space.to_json())
     del passport["latent"]
     value = json.dumps(json.dumps(passport))
     with sqlite3.connect(index.path / "catalog.db") as connection:
-        connection.execute(
-            "UPDATE settings SET value = ?, checksum = ? WHERE key = 'space'",
-            (value, row_checksum(["space", value])),
-        )
+        connection.execute("UPDATE settings SET value = ? WHERE key = 'space'", (value,))
+        for table in ("settings", "state", "segments", "documents", "chunks"):
+            for number, *row in connection.execute(f"SELECT rowid, * FROM {table}").fetchall():
+                connection.execute(
+                    f"UPDATE {table} SET checksum = ? WHERE rowid = ?",
+                    (older_row_checksum(row[:-1]), number),
+                )
         connection.execute("PRAGMA user_version = 2")
     with semsearch.open(index.path, encoder=index.encoder) as old:
         assert old.info().format == 2

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,11 +22,25 @@ from numpy.typing import NDArray
 
 from semsearch import IndexCorrupt, IndexLocked, Reject, Span, StorageError, UnsupportedFormat
 from semsearch.points import Points
+from semsearch.storage import schema
 from semsearch.storage.catalog import Catalog
-from semsearch.storage.checksum import ends_checksum, file_checksum, row_checksum
+from semsearch.storage.checksum import (
+    ends_checksum,
+    file_checksum,
+    older_row_checksum,
+    row_checksum,
+)
 from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
 from semsearch.storage.lock import WriterLock
-from semsearch.storage.rows import ChunkRow, DocumentRow, FoundRow, SegmentRow, State
+from semsearch.storage.rows import (
+    ChunkRow,
+    DocumentRow,
+    FoundRow,
+    SegmentRow,
+    State,
+    intact,
+    sealed,
+)
 from semsearch.storage.segments import SegmentHeader, read_segment, write_segment
 from semsearch.storage.writing import WriteTransaction
 
@@ -157,25 +172,54 @@ def test_errors_of_the_system_say_where_and_what(folder: Path, number: int, says
 
 
 def test_a_row_checksum_knows_types_borders_and_order() -> None:
-    rows: list[list[object]] = [
-        [],
-        [""],
-        ["", ""],
-        ["ab", "c"],
-        ["a", "bc"],
-        ["c", "ab"],
-        [b"ab", "c"],
-        [1, 2],
-        [12],
-        ["12"],
-        [b"12"],
-        [12.0],
-        [None],
-        ["None"],
-        [-1],
+    rows: list[tuple[object, ...]] = [
+        (),
+        ("",),
+        ("", ""),
+        ("ab", "c"),
+        ("a", "bc"),
+        ("c", "ab"),
+        (b"ab", "c"),
+        (1, 2),
+        (12,),
+        ("12",),
+        (b"12",),
+        (12.0,),
+        (None,),
+        ("None",),
+        (-1,),
+        ("é",),
+        ("\\xe9",),
+        ("e\u0301",),
+        ("'",),
+        ('"',),
     ]
-    assert len({row_checksum(row) for row in rows}) == len(rows)
-    assert row_checksum([True, np.str_("a")]) == row_checksum([1, "a"])
+    for checksum in (row_checksum, older_row_checksum):
+        assert len({checksum(row) for row in rows}) == len(rows)
+
+
+class Word(str, Enum):  # noqa: UP042 (as users have them)
+    ONE = "one"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+def test_a_row_is_sealed_as_it_will_be_read() -> None:
+    with sqlite3.connect(":memory:") as connection:
+        for source, position in [(np.str_("a"), Number.ONE), (Word.ONE, True)]:
+            (row,) = sealed(
+                schema.rejects, [{"source": source, "position": position, "reason": ""}]
+            )
+            read = connection.execute("SELECT ?, ?, ?, ?", tuple(row.values())).fetchone()
+            assert intact(read)
+
+
+def test_rows_of_older_formats_are_intact() -> None:
+    values = ("a.md", 1, "no text")
+    assert intact((*values, older_row_checksum(values)))
+    assert not intact((*values[:2], "a text", older_row_checksum(values)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 131_072, 200_000])

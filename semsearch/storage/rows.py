@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
 from semsearch.storage import schema
-from semsearch.storage.checksum import row_checksum
+from semsearch.storage.checksum import older_row_checksum, row_checksum
 from semsearch.types import Span
 
 
@@ -92,21 +91,29 @@ class FoundRow(NamedTuple):
 def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a table with their checksums; of what else they hold only its columns are kept."""
     names = [column.name for column in table.columns if column is not table.c.checksum]
-    values = [[row[name] for name in names] for row in rows]
+    values = [tuple(_as_read(row[name]) for name in names) for row in rows]
     return [{**dict(zip(names, row, strict=True)), "checksum": row_checksum(row)} for row in values]
 
 
-def intact(row: Sequence[Any]) -> bool:
+def _as_read(value: Any) -> Any:
+    """A value as SQLite will give it back: a text or a number of no class derived from them."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__int__(value) if isinstance(value, int) else value
+
+
+def intact(row: tuple[Any, ...]) -> bool:
     """Whether a row, its checksum last, is as it was written."""
-    return bool(row_checksum(row[:-1]) == row[-1])
+    values, kept = row[:-1], row[-1]
+    return bool(row_checksum(values) == kept or older_row_checksum(values) == kept)
 
 
-def document_row(row: Sequence[Any]) -> DocumentRow:
+def document_row(row: tuple[Any, ...]) -> DocumentRow:
     """A row of `schema.documents`."""
     return DocumentRow._make((*row[:-1], intact(row)))
 
 
-def chunk_row(row: Sequence[Any]) -> ChunkRow:
+def chunk_row(row: tuple[Any, ...]) -> ChunkRow:
     """A row of `schema.chunks`."""
     return ChunkRow._make((*row[:-1], intact(row)))
 
@@ -114,7 +121,7 @@ def chunk_row(row: Sequence[Any]) -> ChunkRow:
 _CHUNK_COLUMNS = len(schema.chunks.columns)
 
 
-def found_row(row: Sequence[Any]) -> FoundRow:
+def found_row(row: tuple[Any, ...]) -> FoundRow:
     """A row of `schema.chunks` and one of `schema.documents` (NULLs when there is none)."""
     chunk, document = row[:_CHUNK_COLUMNS], row[_CHUNK_COLUMNS:]
     return FoundRow(chunk_row(chunk), None if document[0] is None else document_row(document))

@@ -7,7 +7,7 @@ import json
 from sqlalchemy import Connection, insert
 
 from semsearch.storage import keywords, schema
-from semsearch.storage.checksum import row_checksum
+from semsearch.storage.checksum import older_row_checksum
 from semsearch.storage.rows import sealed
 
 
@@ -15,7 +15,8 @@ def upgrade(connection: Connection, version: int) -> None:
     """Bring a catalog of format `version` to the newest, in the transaction of `connection`.
 
     - 1 to 2: the keyword index. Nothing else changed, so readers of format 1 go on undisturbed.
-    - 2 to 3: segments may hold raw latents. None of an older index does, so nothing changes.
+    - 2 to 3: segments may hold raw latents, and rows have another checksum. What is there keeps
+      what it has: no segment of an older index holds latents, and both checksums are read.
     """
     if version < 2:
         keywords.create(connection)
@@ -35,4 +36,4 @@ def schema_checksum(connection: Connection) -> str:
     rows = connection.exec_driver_sql(
         "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
     )
-    return row_checksum(value for row in rows for value in row).hex()
+    return older_row_checksum(value for row in rows for value in row).hex()

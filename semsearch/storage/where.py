@@ -242,10 +242,10 @@ def _equality_test(values: Iterable[Scalar]) -> _Test:
 
 def _one_of(of: Kind, wanted: list[Any]) -> _Test:
     if of == "null":
-        return lambda _, kind: kind == _NULL
+        return lambda value, kind: and_(value.is_(None), kind == _NULL)
     if of == "boolean":
         names = [str(flag).lower() for flag in wanted]
-        return lambda _, kind: kind.in_(names)
+        return lambda value, kind: and_(value.in_(list(map(int, wanted))), kind.in_(names))
     if len(wanted) == 1:
         return lambda value, kind: and_(value == wanted[0], kind.in_(_KINDS[of]))
     # One bound JSON array, because SQLite bounds the number of variables.

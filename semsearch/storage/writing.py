@@ -107,6 +107,11 @@ class WriteTransaction(ReadTransaction):
         """Bring an older format to the newest."""
         upgrade(self._connection, self.format)
 
+    def rebuild_field_indexes(self, fields: Iterable[str]) -> None:
+        """Make the indexes of metadata fields anew from the documents."""
+        for field in fields:
+            self._connection.exec_driver_sql(f'REINDEX "field {field}"')
+
     def rebuild_keywords(self) -> None:
         """Make the keyword index anew from the texts."""
         keywords.rebuild(self._connection)

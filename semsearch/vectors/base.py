@@ -24,6 +24,10 @@ TARGET_RECALL = 0.95
 """Share of the true ten nearest that an approximate index finds unless more is asked for."""
 
 
+_COPIED = 512
+"""Allowed rows up to which a copy of them is kept: they fit in a core's own cache."""
+
+
 def unreported(_step: str, _done: int, _total: int) -> None:
     """Tell nobody."""
 
@@ -49,11 +53,18 @@ class Allowed:
             )
         self.mask = mask
         self.count = int(np.count_nonzero(mask))
+        self._copied: Vectors | None = None
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """The allowed rows, ascending."""
         return np.flatnonzero(self.mask)
+
+    def copied(self, vectors: Vectors) -> Vectors | None:
+        """The allowed rows of the matrix, copied; None where they are too many to be kept."""
+        if self._copied is None and self.count <= _COPIED:
+            self._copied = vectors[self.rows]
+        return self._copied
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:

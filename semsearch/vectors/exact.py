@@ -93,10 +93,8 @@ class NumpyExact(MatrixOnly):
         return Neighbours(rows[best], scores[best])
 
 
-def scan(
-    queries: Vectors, vectors: Vectors, k: int, rows: NDArray[np.int64] | None = None
-) -> Neighbours:
-    """Exact search by BLAS over the given rows, or all when None; arguments checked but `k`.
+def scan(queries: Vectors, vectors: Vectors, k: int, only: Allowed | None = None) -> Neighbours:
+    """Exact search by BLAS over the allowed rows, or all when None; arguments checked but `k`.
 
     A float32 product is off by a bounded amount, so a row further than that below the k-th best
     cannot belong to the answer and every other row is rescored by `scoring.similarities`. That
@@ -105,41 +103,48 @@ def scan(
     Raises:
         InvalidArgument: `k` is not an integer of at least 1.
     """
-    n = len(vectors) if rows is None else len(rows)
+    n = len(vectors) if only is None else only.count
     k = scoring.check_k(k, n)
     if k == 0:
         return scoring.nothing(len(queries))
     batches = scoring.blocks(len(queries), max(1, _BATCH_SCORES // n))
     answers = []
     for batch in batches:
-        pairs = _candidates(units(queries[batch]), vectors, k, rows)
+        pairs = _candidates(units(queries[batch]), vectors, k, only)
         answers.append(scoring.rank(pairs, queries[batch], vectors, k))
     return scoring.stack(answers, k)
 
 
-def _candidates(
-    queries: Vectors, vectors: Vectors, k: int, rows: NDArray[np.int64] | None
-) -> Pairs:
+def _candidates(queries: Vectors, vectors: Vectors, k: int, only: Allowed | None) -> Pairs:
     """Every pair that float32 scores cannot exclude from the best `k` of its query."""
     margin = 2 * error_bound(vectors.shape[1])
     floor = np.full(len(queries), -np.inf, np.float32)
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
-    for part, scores in _score_blocks(queries, vectors, rows):
+    for part, scores in _score_blocks(queries, vectors, only):
         if scores.shape[1] >= k:
             kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k]
             np.maximum(floor, kth, out=floor)
         owner, place = np.nonzero(scores >= (floor - margin)[:, None])
         found.append((owner, part[place], scores[owner, place]))
+    if len(found) == 1:  # the floor did not rise after it
+        return Pairs(*found[0][:2])
     owner, row, score = (np.concatenate(column) for column in zip(*found, strict=True))
-    keep = score >= (floor - margin)[owner]
+    order = np.lexsort((-score, owner))
+    kth = score[order][np.searchsorted(owner[order], np.arange(len(queries))) + k - 1]
+    keep = score >= (kth - margin)[owner]
     return Pairs(owner[keep], row[keep])
 
 
 def _score_blocks(
-    queries: Vectors, vectors: Vectors, rows: NDArray[np.int64] | None
+    queries: Vectors, vectors: Vectors, only: Allowed | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield rows and their float32 scores, `(n_queries, len(rows))`, block after block."""
     size = max(1, _SCAN_SCORES // len(queries))
+    rows = None if only is None else only.rows
+    copied = None if only is None else only.copied(vectors)
+    if rows is not None and copied is not None and len(rows) <= size:
+        yield rows, queries @ copied.T
+        return
     if rows is not None and len(rows) <= GATHER_BELOW * len(vectors):
         for part in scoring.blocks(len(rows), min(size, _GATHER_ROWS)):
             yield rows[part], queries @ vectors[rows[part]].T
@@ -155,8 +160,11 @@ def _score_blocks(
 
 def units(queries: Vectors) -> Vectors:
     """Scale queries to unit length, zero ones left zero: the bound below is for such."""
-    lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
-    return (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    exact = queries.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    lengths[lengths == 0] = 1
+    exact /= lengths[:, np.newaxis]
+    return exact.astype(np.float32)
 
 
 def error_bound(dim: int) -> float:

@@ -69,7 +69,7 @@ class FaissExact(MatrixOnly):
         available = len(self._vectors) if only is None else only.count
         k = scoring.check_k(k, available)
         if self._blas_is_faster(queries, available, masked=only is not None) or k == 0:
-            return scan(queries, self._vectors, max(k, 1), None if only is None else only.rows)
+            return scan(queries, self._vectors, max(k, 1), only)
         fetch = min(k + self.SPARE, available)
         found, scores = self._scan(units(queries), fetch, only)
         owners = np.repeat(np.arange(len(queries)), fetch)
@@ -77,7 +77,7 @@ class FaissExact(MatrixOnly):
         margin = 2 * error_bound(queries.shape[1])
         unsure = (scores[:, k - 1] - scores[:, -1] <= margin) & (fetch < available)
         if unsure.any():
-            again = scan(queries[unsure], self._vectors, k, None if only is None else only.rows)
+            again = scan(queries[unsure], self._vectors, k, only)
             answer.rows[unsure] = again.rows
             answer.similarities[unsure] = again.similarities
         return answer

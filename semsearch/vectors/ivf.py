@@ -36,7 +36,7 @@ from semsearch.vectors.base import (
 from semsearch.vectors.clustering import centroids
 from semsearch.vectors.exact import scan
 from semsearch.vectors.faiss import Lists
-from semsearch.vectors.tuning import DEPTHS, Effort, Truth, coverage, measured, tuned
+from semsearch.vectors.tuning import DEPTHS, Effort, Truth, coverage, measured, quantile, tuned
 
 _SEED = 0
 _ADDED_AT_A_TIME = 16_384
@@ -191,16 +191,17 @@ class IVF:
         find = self._reached_candidates(only) if narrow and only else self._candidates(only)
         found = self._completed(find, queries, plan.scored, plan.lists)
         unranked = found[:, -1] < 0  # a query of zeros, or rows all alike: no code tells them apart
+        if not unranked.any():
+            return scoring.rank_all(found, queries, self._vectors, k)
         found[unranked] = np.arange(plan.scored)
         answer = scoring.rank_all(found, queries, self._vectors, k)
-        if unranked.any():
-            again = self._scan(queries[unranked], k, only)
-            answer.rows[unranked] = again.rows
-            answer.similarities[unranked] = again.similarities
+        again = self._scan(queries[unranked], k, only)
+        answer.rows[unranked] = again.rows
+        answer.similarities[unranked] = again.similarities
         return answer
 
     def _scan(self, queries: Vectors, k: int, only: Allowed | None) -> Neighbours:
-        return scan(queries, self._vectors, max(k, 1), None if only is None else only.rows)
+        return scan(queries, self._vectors, max(k, 1), only)
 
     def _completed(self, find: Find, queries: Vectors, fetch: int, probes: int) -> Rows:
         """`(n_queries, fetch)` candidates, looking further where the lists hold too few."""
@@ -254,7 +255,7 @@ class IVF:
         1 where they lie as all rows do. Measured like the effort itself, on fewer rows.
         """
         rng = np.random.default_rng(_SEED)
-        truth = Truth.of(self._vectors, rng, only.rows, sample=_FILTER_SAMPLE, depth=DEPTHS[0])
+        truth = Truth.of(self._vectors, rng, only, sample=_FILTER_SAMPLE, depth=DEPTHS[0])
         if not truth.rows.size:
             return self._lists.count
         order = np.argsort(-(truth.queries @ self._centres.T), axis=1)
@@ -262,9 +263,9 @@ class IVF:
         places = np.argsort(order, axis=1)
         at = np.take_along_axis(places, self._owners[truth.rows], axis=1)
         found_at = np.take_along_axis(held, at, axis=1) / only.count
-        share = np.quantile(found_at, coverage(_aim(self._header.target_recall)))
+        share = quantile(found_at, coverage(_aim(self._header.target_recall)))
         usual = self._header.effort.probes_for(DEPTHS[0] * len(self._vectors) / only.count)
-        return max(1.0, float(share) * self._lists.count / usual)
+        return max(1.0, share * self._lists.count / usual)
 
     @cached_property
     def _owners(self) -> Rows:

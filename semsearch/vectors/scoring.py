@@ -15,6 +15,9 @@ LONGEST_QUERY = 1e30
 SHORTEST_QUERY = 1e-30
 """Between these lengths no similarity over- or underflows float32 enough to change an order."""
 
+_SMALL, _LARGE = 1e-20, 1e20
+"""Where the largest component of a query is between these, its length is well within."""
+
 _BLOCK_FLOATS = 2**20
 """Components rescored at a time: 8 MiB of float64."""
 
@@ -53,6 +56,8 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
         raise InvalidArgument(
             f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
         )
+    if len(array) == 1 and _SMALL < float(np.abs(array).max()) < _LARGE:  # the usual case, quickly
+        return np.ascontiguousarray(array, dtype=np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
     if not fine.all():
@@ -102,7 +107,8 @@ def similarities(queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
     Returns:
         `(m,)` float32, the float64 sum rounded once; never -0.0.
     """
-    products = np.multiply(queries, rows, dtype=np.float64)
+    products = rows.astype(np.float64)
+    products *= queries
     scores: NDArray[np.float32] = products.sum(axis=1).astype(np.float32)
     return np.add(scores, np.float32(0), out=scores)
 
@@ -112,6 +118,8 @@ def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours
 
     Every query must have at least `k` candidates.
     """
+    if len(queries) == 1:
+        return _rank_one(pairs.rows, queries, vectors, k)
     scores = np.empty(len(pairs.rows), np.float32)
     for part in blocks(len(scores), max(1, _BLOCK_FLOATS // queries.shape[1])):
         scores[part] = similarities(queries[pairs.queries[part]], vectors[pairs.rows[part]])
@@ -123,12 +131,18 @@ def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours
 
 def rank_all(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
     """Like `rank`, with as many candidates for each query: `(n_queries, candidates)` rows."""
-    if len(queries) != 1:
-        owners = np.repeat(np.arange(len(queries)), rows.shape[1])
-        return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
-    scores = similarities(queries, vectors[rows[0]])
-    best = np.lexsort((rows[0], -scores))[None, :k]
-    return Neighbours(rows[0][best], scores[best])
+    if len(queries) == 1:
+        return _rank_one(rows[0], queries, vectors, k)
+    owners = np.repeat(np.arange(len(queries)), rows.shape[1])
+    return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
+
+
+def _rank_one(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
+    scores = np.empty(len(rows), np.float32)
+    for part in blocks(len(rows), max(1, _BLOCK_FLOATS // queries.shape[1])):
+        scores[part] = similarities(queries, vectors[rows[part]])
+    best = np.lexsort((rows, -scores))[None, :k]
+    return Neighbours(rows[best], scores[best])
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Truth(NamedTuple):
         cls,
         vectors: Vectors,
         rng: np.random.Generator,
-        allowed: NDArray[np.int64] | None = None,
+        allowed: Allowed | None = None,
         *,
         sample: int = _SAMPLE,
         depth: int = DEPTHS[-1],
@@ -101,7 +101,7 @@ class Truth(NamedTuple):
         Args:
             vectors: The rows.
             rng: Draws the sample.
-            allowed: Ascending rows that may be neighbours; all when None.
+            allowed: The rows that may be neighbours; all when None.
             sample: How many rows to draw at most; those of too many copies are left out again.
             depth: How many neighbours to find at most; fewer, or none, where half of the sample
                 has not so many.
@@ -152,10 +152,13 @@ def coverage(target_recall: float) -> float:
 
 def _needed(places: NDArray[np.int64], share: float) -> int:
     """How many places from the first hold a `share` of what stands at `places`, from 0."""
-    if not places.size:
-        return 1
-    wanted = min(max(int(np.ceil(share * places.size)), 1), places.size)
-    return int(np.partition(places.ravel(), wanted - 1)[wanted - 1]) + 1
+    return int(quantile(places, share)) + 1 if places.size else 1
+
+
+def quantile(values: NDArray[Any], share: float) -> float:
+    """The least of the values that a `share` of them do not exceed."""
+    wanted = min(max(int(np.ceil(share * values.size)), 1), values.size)
+    return float(np.partition(values.ravel(), wanted - 1)[wanted - 1])
 
 
 def _list_places(lists: Lists, truth: Truth) -> NDArray[np.int64]:

@@ -76,6 +76,6 @@ def test_block_sizes_change_nothing(
     monkeypatch.setattr(exact_module, "_SCAN_SCORES", scores * len(queries))
     monkeypatch.setattr(exact_module, "_GATHER_ROWS", scores)
     monkeypatch.setattr(exact_module, "_BATCH_SCORES", scores * 300)
-    found = scan(queries, vectors, 40, None if allowed is None else np.flatnonzero(allowed))
+    found = scan(queries, vectors, 40, None if allowed is None else Allowed(allowed))
     np.testing.assert_array_equal(found.rows, truth.rows)
     np.testing.assert_array_equal(found.similarities, truth.similarities)

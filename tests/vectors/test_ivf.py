@@ -43,7 +43,7 @@ def index(clusters: tuple[Vectors, Vectors]) -> IVF:
 def recall(index: IVF, clusters: tuple[Vectors, Vectors], allowed: Allowed | None, k: int) -> float:
     rows, queries = clusters
     found = index.search(queries, k, allowed=allowed).rows
-    truth = scan(queries, rows, k, None if allowed is None else allowed.rows).rows
+    truth = scan(queries, rows, k, allowed).rows
     assert found.shape == truth.shape
     return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(found, truth, strict=True)]))
 
