@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, SupportsIndex, TypeVar, cast, get_args, overload
+from typing import Any, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semsearch import pictures
-from semsearch.arguments import ids_of, integer, is_vector, matrix_of, number
-from semsearch.blend import Blend, Image, Like, Part, Text, Vector
+from semsearch import asking
+from semsearch.arguments import ids_of, integer, is_vector, number
+from semsearch.blend import Blend
 from semsearch.direction import Direction
 from semsearch.duplicates import Duplicates, duplicates
 from semsearch.encoders.base import AnyEncoder, Encoder, PictureEncoder
 from semsearch.errors import InvalidArgument, SemsearchError
 from semsearch.filters import And, parse
-from semsearch.latents import combine, normalize, slerp
+from semsearch.latents import normalize, slerp
 from semsearch.nearest import Scope
 from semsearch.sample import Sample, draw
-from semsearch.search import Queries, Rerank, Wanted, Without, search
+from semsearch.search import Queries, Rerank, Wanted, search
 from semsearch.snapshot import Snapshot
 from semsearch.types import Chunk, Document, Explanation, Hit, LatentSpace, Mode, Step
 
@@ -35,8 +35,6 @@ DUPLICATE_PICTURES = 0.85
 """The cosine from which on two pictures are taken for copies (decision 0017)."""
 
 _LOWEST_THRESHOLD = 0.01
-
-_MODES = " or ".join(map(repr, get_args(Mode)))
 
 _Found = TypeVar("_Found")
 
@@ -329,7 +327,7 @@ class Reader:
         if hasattr(query, "__array__") and not isinstance(query, np.generic):
             query = np.asarray(query)
         single = isinstance(query, str | Blend) or is_vector(query)
-        wanted = _wanted(
+        wanted = asking.wanted(
             k,
             offset=offset,
             group=group,
@@ -376,7 +374,7 @@ class Reader:
         """
         steps: list[Step] = []
         began = perf_counter()
-        wanted = _wanted(
+        wanted = asking.wanted(
             k,
             offset=offset,
             group=group,
@@ -398,7 +396,7 @@ class Reader:
         steps: list[Step] | None = None,
     ) -> list[list[Hit]]:
         began = perf_counter()
-        asked = self._asked(queries, mode, wanted.rerank, given)
+        asked = asking.asked(self, queries, mode, wanted.rerank, given)
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
             scope = Scope(snapshot, only, steps)
@@ -431,7 +429,7 @@ class Reader:
         """
         count = integer("steps", steps, least=2)
         wanted = Wanted(integer("k", k, least=1))
-        points = slerp(self._point(start), self._point(end), np.linspace(0, 1, count))
+        points = slerp(asking.point(self, start), asking.point(self, end), np.linspace(0, 1, count))
         only = None if where is None else parse(where)
         with self._read(vectors=True) as snapshot:
             asked = Queries(vectors=normalize(points))
@@ -471,122 +469,6 @@ class Reader:
             "threshold: from which cosine on texts are copies depends on the texts; give one, "
             "such as 0.95"
         )
-
-    def _asked(
-        self, queries: list[Any], mode: Mode, rerank: Rerank | None, given: Any = None
-    ) -> Queries:
-        """The queries with what the mode needs of them; `given` in place of encoded texts."""
-        if mode not in get_args(Mode):
-            raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
-        kinds = {_kind(query) for query in queries}
-        if self.space.modality == "image" and "texts" in kinds:
-            _ = self.encoder  # says that there is none
-        if self.space.modality == "image" and mode != "dense":
-            raise InvalidArgument(
-                f"mode {mode!r} finds words, and {self.path} holds pictures; use mode 'dense'"
-            )
-        if len(kinds) > 1:
-            both = " and ".join(sorted(kinds))
-            raise InvalidArgument(f"a list of queries holds one kind, not both {both}")
-        if not kinds <= {"texts"} and (mode != "dense" or rerank is not None):
-            reader = "rerank reads" if mode == "dense" else f"mode {mode!r} finds"
-            raise InvalidArgument(f"{reader} words: give texts, not {kinds.pop()}")
-        if given is not None and (not kinds <= {"texts"} or mode == "keyword"):
-            raise InvalidArgument("vectors: those of texts, for mode 'dense' or 'hybrid'")
-        match kinds.pop() if kinds else "texts":
-            case "texts":
-                if not all(map(str.strip, queries)):
-                    raise InvalidArgument("the query is empty")
-                if mode == "keyword":
-                    return Queries(queries)
-                return Queries(queries, self._encoded(queries, given))
-            case "blends":
-                return self._blended(queries)
-            case _:
-                return Queries(vectors=normalize(matrix_of(queries, self.space.dim)))
-
-    def _point(self, query: Any) -> NDArray[np.float32]:
-        """`(dim,)`: where one query is."""
-        vectors = self._asked([query], "dense", None).vectors
-        point: NDArray[np.float32] = normalize(np.array(vectors))[0]
-        return point
-
-    def _encoded(self, texts: list[str], given: Any = None) -> NDArray[np.float32]:
-        if not texts:
-            return np.empty((0, self.space.dim), np.float32)
-        if given is not None:
-            rows = matrix_of(given, self.space.dim)
-            if len(rows) != len(texts):
-                raise InvalidArgument(f"vectors: {len(rows)} of them for {len(texts)} texts")
-            return normalize(rows)
-        return normalize(self.encoder.encode_queries(texts))
-
-    def _seen(self, image: Image) -> NDArray[np.float32]:
-        """`(dim,)`: the point of a picture."""
-        encoder = self.picture_encoder
-        picture = encoder.prepared(pictures.read(image.picture))
-        vector: NDArray[np.float32] = encoder.encode_pictures([picture]).vectors[0]
-        return vector
-
-    def _blended(self, blends: list[Blend]) -> Queries:
-        """The points of blends; each part counts by its direction."""
-        texts = list(dict.fromkeys(text for blend in blends for text in blend.texts))
-        ids = list(dict.fromkeys(id_ for blend in blends for id_ in blend.ids))
-        encoded = dict(zip(texts, self._encoded(texts), strict=True))
-        means = {id_: rows.mean(axis=0) for id_, rows in self.vectors(ids).items()}
-        seen = {part: self._seen(part) for blend in blends for part in blend.images}
-
-        def point(part: Part) -> Any:
-            match part:
-                case Text(text):
-                    return encoded[text]
-                case Image():
-                    return seen[part]
-                case Like(id_):
-                    return means[id_]
-                case Vector(numbers):
-                    return numbers
-
-        points = [
-            combine(
-                blend.weights, matrix_of([point(part) for _, part in blend.terms], self.space.dim)
-            )
-            for blend in blends
-        ]
-        without = [
-            Without(frozenset(blend.ids), frozenset(map(str.strip, blend.texts)))
-            for blend in blends
-        ]
-        return Queries(vectors=np.stack(points), without=without)
-
-
-def _wanted(
-    k: SupportsIndex,
-    *,
-    offset: SupportsIndex,
-    group: bool,
-    min_score: float | None,
-    diversity: float,
-    rerank: Rerank | None,
-) -> Wanted:
-    return Wanted(
-        k=integer("k", k, least=1),
-        offset=integer("offset", offset, least=0),
-        group=group,
-        min_score=None if min_score is None else number("min_score", min_score),
-        diversity=number("diversity", diversity, least=0, most=1),
-        rerank=rerank,
-    )
-
-
-def _kind(query: object) -> str:
-    match query:
-        case str():
-            return "texts"
-        case Blend():
-            return "blends"
-        case _:
-            return "vectors"
 
 
 class PinnedReader(Reader):
