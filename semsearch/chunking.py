@@ -62,6 +62,7 @@ class Chunker:
         self._fixed = count_tokens([""])[0]
         self._words: dict[str, int] = {}
         self._cached_head = lru_cache(maxsize=256)(self._head)
+        self._estimate = lru_cache(maxsize=64)(self._summed)  # a part is asked for again soon
         self.max_tokens = max_tokens
         if max_tokens - self._fixed < MIN_TOKENS:
             least = MIN_TOKENS + self._fixed
@@ -133,7 +134,7 @@ class Chunker:
         middle = len(content) // 2
         return [(0, middle), (middle, len(content))]
 
-    def _estimate(self, text: str) -> int:
+    def _summed(self, text: str) -> int:
         """Tokens of a text without the special ones, as the sum over its words."""
         words = _WORD.findall(text)
         try:

@@ -1,8 +1,8 @@
 """Documents into an index: read, prepare, encode, commit, all at the same time.
 
-Documents are read in the caller's thread, a window at a time. A stage of its own each, one thread,
-prepares windows (look up, chunk), encodes groups of passages, and commits. Every stage works a
-little ahead of the next and no further, so memory is bounded whatever the corpus. What a stage
+Documents are read in the caller's thread, a window at a time. A stage of its own each prepares
+windows (look up, chunk), encodes groups of passages, two at a time, and commits. Every stage works
+a little ahead of the next and no further, so memory is bounded whatever the corpus. What a stage
 raises is raised in the caller's thread, in its turn.
 """
 
@@ -46,6 +46,7 @@ _WINDOW_RECORDS = 4096
 _GROUP = 128  # passages of like length, encoded at a time: few, for a smooth progress display
 _WINDOWS_AHEAD = 2
 _GROUPS_AHEAD = 4
+_ENCODERS = 2  # groups in work: while one ends, the next has begun
 _REJECTS_SHOWN = 100
 
 
@@ -128,7 +129,11 @@ class _Stages(NamedTuple):
 
 @contextmanager
 def _stages() -> Iterator[_Stages]:
-    with Stage("prepare") as prepare, Stage("encode") as encode, Stage("commit") as commit:
+    with (
+        Stage("prepare") as prepare,
+        Stage("encode", _ENCODERS) as encode,
+        Stage("commit") as commit,
+    ):
         yield _Stages(prepare, encode, commit)
 
 

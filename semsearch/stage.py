@@ -1,4 +1,4 @@
-"""A stage of a pipeline: work done in a thread of its own, ahead of whoever needs the results."""
+"""A stage of a pipeline: work done in threads of its own, ahead of whoever needs the results."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ R = TypeVar("R")
 
 
 class Stage:
-    """One thread, which does one thing at a time in the order of asking.
+    """Threads, one unless more are asked for, which begin things in the order of asking.
 
     When its `with` block ends, what has not begun is dropped, what has is waited for.
     """
 
-    def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"semsearch-{name}")
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"semsearch-{name}")
 
     def start(self, work: Callable[[T], R], item: T) -> Future[R]:
         """Have one thing done."""
-        return self._thread.submit(work, item)
+        return self._threads.submit(work, item)
 
     def results(self, work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iterator[R]:
         """`work` of every item, in order.
@@ -31,7 +31,7 @@ class Stage:
         Items are taken in the caller's thread. What `work` raises is raised here, in its turn.
 
         Args:
-            work: Called in the stage's thread.
+            work: Called in a thread of the stage.
             items: Read only as far as needed.
             ahead: How many results are made before they are asked for: with them, this bounds
                 the memory.
@@ -54,5 +54,5 @@ class Stage:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """End the threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -68,6 +68,20 @@ def test_documents_are_read_in_the_thread_of_the_caller(index: Index) -> None:
     assert len(index) == 30
 
 
+def test_two_groups_are_encoded_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_GROUP", 5)
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting(WordEncoder):
+        def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            both.wait()
+            return super().encode_documents(texts)
+
+    with semsearch.create(folder / "two", encoder=Meeting()) as index:
+        index.add({"id": str(n), "text": f"note {n}"} for n in range(20))
+        assert index.verify().ok
+
+
 class Failing(WordEncoder):
     """Fails at one text, and where it counts another."""
 

@@ -34,6 +34,7 @@ from semsearch.encoders import (
     reference,
     runtimes,
     text,
+    tokens,
 )
 from semsearch.encoders import light as light_runtime
 from semsearch.encoders.base import NotConvertible
@@ -386,6 +387,30 @@ def test_a_counted_text_is_not_tokenised_again(folder: Path) -> None:
     expected = encoder.encode_documents(TEXTS)
     encoder._tokenizing.__dict__["tokenizer"] = None
     assert_array_equal(encoder.encode_documents(TEXTS), expected)
+
+
+def test_a_text_counted_last_is_never_the_one_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_REMEMBERED", 4)
+    encoder = TextEncoder(str(folder), runtime="torch", device="cpu")
+    for text_ in TEXTS:
+        encoder.count_tokens([text_])
+    encoder._tokenizing.__dict__["tokenizer"] = None
+    assert encoder.count_tokens(TEXTS[-2:]) == [4, 6]
+    with pytest.raises(AttributeError):
+        encoder.count_tokens(TEXTS[:1])
+
+
+def test_calls_at_the_same_time_share_the_requests(folder: Path) -> None:
+    encoder = TextEncoder(str(folder), runtime="openvino")
+    many = [["a", "b b", "a c b"][n % 3] + " c" * (n % 4) for n in range(700)]
+    calls = [many[start:] for start in range(0, 600, 40)]
+    expected = [encoder.encode_documents(texts) for texts in calls]
+    with ThreadPoolExecutor(5) as pool:
+        found = list(pool.map(encoder.encode_documents, calls, timeout=120))
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, atol=1e-2)
 
 
 # --- the cache ----------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ class NotConvertible(BackendError):
 class Encoder(Protocol):
     """Maps texts to points of one latent space.
 
+    While documents are added, one thread counts and two encode; what cannot bear that keeps a lock.
+
     Attributes:
         name: What `semsearch.encoders.load(name)` takes to get this encoder again.
         space: Passport of the space; must be cheap (no model is loaded to read it).
@@ -75,6 +77,8 @@ class Encoder(Protocol):
 @runtime_checkable
 class PictureEncoder(Protocol):
     """Maps pictures to points of one latent space, and their latents back to pictures.
+
+    While they are added, one thread prepares and two encode; what cannot bear that keeps a lock.
 
     Attributes:
         name: What `semsearch.encoders.load(name)` takes to get this encoder again.

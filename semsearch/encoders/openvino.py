@@ -11,9 +11,11 @@ import json
 import platform
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +58,7 @@ class OpenVinoRuntime:
         self._precision = precision
         self._pad = pad
         self._folder = folder
-        self._queues: dict[str, _Queue] = {}
+        self._requests: dict[str, _Requests] = {}
         self._lock = threading.Lock()
 
     @property
@@ -68,52 +70,68 @@ class OpenVinoRuntime:
         """Vectors `(n, dim)` float32 of any length; see `Runtime`."""
         total = sum(map(len, rows))
         try:
-            queue = self._queue("LATENCY" if total <= _FEW_TOKENS else "THROUGHPUT")
-            return queue.encode(rows, self._budget(total, queue.parallel))
+            requests = self._of("LATENCY" if total <= _FEW_TOKENS else "THROUGHPUT")
+            return requests.encode(rows, self._budget(total, requests.parallel))
         except RuntimeError as error:  # all that OpenVINO raises
             raise BackendError(f"OpenVINO: encoding failed: {error}") from error
 
     def _budget(self, total: int, parallel: int) -> int:
         return min(_BUDGET, max(_LEAST_BUDGET, -(-total // parallel)))
 
-    def _queue(self, hint: str) -> _Queue:
+    def _of(self, hint: str) -> _Requests:
         import openvino as ov
 
         with self._lock:
-            if hint not in self._queues:
+            if hint not in self._requests:
                 properties = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": self._precision}
                 compiled = self._core.import_model(ov.Tensor(self._blob), "CPU", properties)
-                self._queues[hint] = _Queue(compiled, self._pad, self._folder)
-            return self._queues[hint]
+                self._requests[hint] = _Requests(compiled, self._pad, self._folder)
+            return self._requests[hint]
 
 
-class _Queue:
-    """Requests of one compiled model that run at the same time; one caller at a time."""
+class _Requests:
+    """Requests of one compiled model, shared by its callers.
+
+    Twice as many as run at the same time: one is always waiting to be begun, whatever Python does
+    meanwhile, and the last batches of one caller run beside the first of the next.
+    """
 
     def __init__(self, compiled: ov.CompiledModel, pad: int, folder: ModelFolder) -> None:
-        import openvino as ov
-
-        self._queue = ov.AsyncInferQueue(compiled)
-        self._queue.set_callback(_take)
-        self.parallel = len(self._queue)
+        self.parallel = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(2 * self.parallel):
+            self._free.put(compiled.create_infer_request())
         self._pad = pad
         self._folder = folder
-        self._lock = threading.Lock()
 
     def encode(self, rows: Sequence[Tokens], budget: int) -> NDArray[np.float32]:
         vectors = np.empty((len(rows), self._folder.dim), np.float32)
-        with self._lock:
-            try:
-                for batch in batches(rows, budget, self._pad, self._folder.max_tokens):
-                    self._queue.start_async([batch.ids, batch.mask], (vectors, batch))
-            finally:
-                self._queue.wait_all()
+        running: deque[tuple[ov.InferRequest, Batch]] = deque()
+        try:
+            for batch in batches(rows, budget, self._pad, self._folder.max_tokens):
+                if running and self._free.empty():
+                    self._take(running, vectors)
+                request = self._free.get()
+                running.append((request, batch))
+                request.start_async([batch.ids, batch.mask])
+            while running:
+                self._take(running, vectors)
+        finally:
+            while running:  # one has failed
+                with suppress(RuntimeError):
+                    self._take(running, vectors)
         return vectors
 
-
-def _take(request: ov.InferRequest, job: tuple[NDArray[np.float32], Batch]) -> None:
-    vectors, batch = job
-    vectors[batch.places] = request.get_output_tensor(0).data
+    def _take(
+        self, running: deque[tuple[ov.InferRequest, Batch]], vectors: NDArray[np.float32]
+    ) -> None:
+        """Wait for the one that was begun first, and give its request back."""
+        request, batch = running.popleft()
+        try:
+            request.wait()
+            vectors[batch.places] = request.get_output_tensor(0).data
+        finally:
+            self._free.put(request)
 
 
 def load(source: Source, folder: ModelFolder, fingerprint: str) -> OpenVinoRuntime:

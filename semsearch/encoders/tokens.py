@@ -15,7 +15,7 @@ from semsearch.encoders.model_folder import ModelFolder
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_REMEMBERED = 1 << 20  # token ids: 4 MB of them
+_REMEMBERED = 1 << 20  # token ids: 4 MB of them, and as many that were met before those
 
 
 class Tokenizing:
@@ -31,6 +31,7 @@ class Tokenizing:
     def __init__(self, folder: ModelFolder) -> None:
         self._folder = folder
         self._known: dict[str, Tokens] = {}
+        self._older: dict[str, Tokens] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -47,8 +48,10 @@ class Tokenizing:
 
     def whole(self, texts: Sequence[str]) -> list[Tokens]:
         """All token ids of each text, special ones included."""
-        known = self._known
-        found = {text: known[text] for text in texts if text in known}
+        known, older = self._known, self._older
+        found = {
+            text: row for text in texts if (row := known.get(text, older.get(text))) is not None
+        }
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
             encodings = self.tokenizer.encode_batch_fast(missing)
@@ -63,7 +66,7 @@ class Tokenizing:
     def _remember(self, new: dict[str, Tokens]) -> None:
         with self._lock:
             if self._size > _REMEMBERED:
-                self._known, self._size = {}, 0
+                self._older, self._known, self._size = self._known, {}, 0
             self._known |= new
             self._size += sum(map(len, new.values()))
 
