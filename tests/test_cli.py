@@ -661,11 +661,13 @@ def test_a_real_process_says_nothing_but_the_summary(tmp_path: Path) -> None:
 class Terminal:
     """A process whose stderr is a terminal."""
 
-    def __init__(self, *arguments: str, cwd: Path) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, module: tuple[str, ...] = ("-m", "semsearch")
+    ) -> None:
         self._master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 120))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "semsearch", *arguments],
+            [sys.executable, *module, *arguments],
             env=environment(TERM="xterm"),
             cwd=cwd,
             stdout=subprocess.DEVNULL,
@@ -716,6 +718,37 @@ def test_interrupted_ingest_keeps_what_was_encoded(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.seen
     with semsearch.open(tmp_path / "new") as index:
         assert 100 <= len(index) < 20_000
+        assert index.verify().ok
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_impatient_user_ends_the_process_at_once(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    program = """
+import sys, time
+from semsearch import cli, encoders
+from tests.encoders import WordEncoder
+class Slow(WordEncoder):
+    def encode_documents(self, texts):
+        print("encoding", file=sys.stderr)
+        time.sleep(300)
+encoders.load_any = lambda *_, **__: Slow()
+cli.main(["index", "note.txt", "--index", "new"])
+"""
+    terminal = Terminal("-c", program, cwd=tmp_path, module=())
+    try:
+        terminal.read_until("encoding")
+        terminal.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)  # it waits for what has begun
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read_until("run the same command again to go on")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(20) == -signal.SIGINT  # not waiting for what has begun
+        terminal.read_until("Traceback", 10)
+        assert "Traceback" not in terminal.seen
+    finally:
+        terminal.close()
+    with semsearch.open(tmp_path / "new") as index:
         assert index.verify().ok
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -118,6 +119,7 @@ class Commands(click.Group):
                 raise
             raise Failure("standard input is closed; pipe something into it") from error
         except KeyboardInterrupt as error:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends this at once
             raise Interrupted(_interrupted(ctx)) from error
 
 
