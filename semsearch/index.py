@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -535,9 +536,9 @@ def _bound(
 
 def _folder(path: str | Path) -> Path:
     """Absolute, so that an open index stays the same one when the process changes its folder."""
-    if not isinstance(path, str | Path) or "\0" in str(path):
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise InvalidArgument(f"path: expected the name of a folder, got {path!r}")
-    return Path(path).expanduser().absolute()
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 (see sources/plan.py)
 
 
 def _checked_chunk_tokens(wanted: int, encoder: AnyEncoder) -> int:

@@ -392,6 +392,13 @@ def test_of_duplicates_with_skip_the_first_counts(texts: Index) -> None:
     assert [(d.id, d.text) for d in texts] == [("a", "cat")]
 
 
+@pytest.mark.parametrize("path", ["", "a\0b", 7])
+def test_what_is_no_name_of_a_folder_is_refused(path: Any) -> None:
+    for verb in (semsearch.create, semsearch.open):
+        with pytest.raises(InvalidArgument, match="path: expected the name of a folder"):
+            verb(path)
+
+
 def test_a_document_may_be_a_title_only(texts: Index) -> None:
     texts.add([{"id": "a", "title": "cat"}, {"id": "b", "text": " \n ", "title": "dog"}])
     hit = texts.search("cat", 1)[0]

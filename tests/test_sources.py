@@ -89,6 +89,14 @@ class TestNaming:
         with pytest.raises(IngestError, match=r"no file or folder '.*absent'; check the path"):
             Sources([tmp_path / "absent"])
 
+    def test_an_empty_path_is_not_the_current_folder(self) -> None:
+        with pytest.raises(IngestError, match=r"a path is empty; .* use \."):
+            Sources([""])
+
+    def test_the_home_of_nobody(self) -> None:
+        with pytest.raises(IngestError, match=r"no file or folder '~nobody-here/notes'"):
+            Sources(["~nobody-here/notes"])
+
     def test_path_below_a_file(self, tmp_path: Path) -> None:
         with pytest.raises(IngestError, match="no file or folder"):
             Sources([write(tmp_path / "a.txt", "x") / "b.txt"])

@@ -199,7 +199,9 @@ class Sources:
 def _path(path: str | Path) -> Path:
     if not isinstance(path, str | Path):
         raise IngestError(f"expected the path of a file or folder, got {type(path).__name__}")
-    return Path(path).expanduser()
+    if not str(path):
+        raise IngestError("a path is empty; to read the current folder, use .")
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib raises without such a user)
 
 
 def _process_stdin() -> BinaryIO:
