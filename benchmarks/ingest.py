@@ -100,7 +100,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "encoder": encoder,
         "ingest": ingest,
         "ratio": ingest / encoder,
-        "cpu_ratio": least_cpu(rounds, "encoder") / least_cpu(rounds, "ingest"),
         "pipeline": alone,
         "memory": memory,
         "passed": ingest >= LEAST_RATIO * encoder
@@ -108,11 +107,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         and memory["gigabytes"] <= MOST_MEMORY,
         **report.circumstances(options.folder),
     }
-
-
-def least_cpu(rounds: list[dict[str, dict[str, float]]], what: str) -> float:
-    """CPU seconds of the round that took the fewest."""
-    return min(each[what]["cpu_seconds"] for each in rounds)
 
 
 def write_short(path: Path, n: int) -> None:
@@ -190,7 +184,6 @@ def table(result: dict[str, Any]) -> str:
         ("encoder alone, tokens/s", f"{result['encoder']:,.0f}", ""),
         ("whole ingest, tokens/s", f"{result['ingest']:,.0f}", ""),
         ("ratio", f"{result['ratio']:.2f}", f"at least {LEAST_RATIO}"),
-        ("ratio of CPU time", f"{result['cpu_ratio']:.2f}", ""),
         (
             "ingest without encoding, tokens/s",
             f"{alone['rate']:,.0f}",
