@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from semsearch.vectors import scoring
 from semsearch.vectors.base import Report, Vectors
+from semsearch.vectors.faiss import gpu_neighbours
 
 _SAMPLE = 40
 """Vectors looked at for each centroid."""
@@ -44,7 +45,13 @@ def centroids(vectors: Vectors, n_lists: int, rng: np.random.Generator, report: 
 
 
 def nearest(vectors: Vectors, centres: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The centre with the highest inner product with each row, and that product."""
+    """The centre with the highest inner product with each row, and that product.
+
+    By the GPU where FAISS has one.
+    """
+    found = gpu_neighbours(vectors, centres, 1)
+    if found is not None:
+        return found.rows[:, 0], found.similarities[:, 0]
     owners = np.empty(len(vectors), np.int64)
     scores = np.empty(len(vectors), np.float32)
     for part in scoring.blocks(len(vectors), max(1, _BLOCK_SCORES // len(centres))):

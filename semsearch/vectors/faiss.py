@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,15 @@ _FEW_QUERIES = 4
 _FAISS_BLAS_FROM = 128_000
 """Size of a batch, in floats, from which FAISS itself uses BLAS (1.15, only without a selector)."""
 
+_GPU_QUERIES = 64
+"""Queries from which a GPU scans: fewer take no longer here than the rows take to get there.
+Reckoned from 12 GB/s on the way and 50 GFLOP/s on two cores, not measured."""
+
+_GPU_MOST = 2_048
+"""Neighbours that FAISS finds on a GPU at most (1.15)."""
+
+_GPU_FLOATS = 2**28
+"""Components sent to a GPU at a time: 1 GiB."""
 
 _BITS = 4
 _GROUPS = (3, 2, 1)
@@ -40,6 +50,61 @@ def _load_faiss() -> Any:
     return faiss
 
 
+@cache
+def _gpu() -> Any:
+    """Memory and streams of the first GPU; None where FAISS was built without, or sees none."""
+    faiss = _load_faiss()
+    return faiss.StandardGpuResources() if faiss.get_num_gpus() else None
+
+
+_gpu_lock = threading.Lock()  # what `_gpu` gives is for one thread at a time
+
+
+def gpu_neighbours(queries: Vectors, vectors: Vectors, k: int) -> Neighbours | None:
+    """The `k` rows with the highest inner products, found by a GPU in single precision.
+
+    The rows are sent there each time anew, in blocks.
+
+    Args:
+        queries: `(n_queries, dim)`.
+        vectors: At least `k` rows.
+        k: How many.
+
+    Returns:
+        `(n_queries, k)`, best first, not rescored; None where there is no GPU, where it has too
+        little memory left, and where `k` is too large for it.
+    """
+    resources = _gpu() if k <= _GPU_MOST else None
+    if resources is None:
+        return None
+    faiss = _load_faiss()
+    best = scoring.nothing(len(queries))
+    try:
+        for part in scoring.blocks(len(vectors), _GPU_FLOATS // vectors.shape[1]):
+            block = vectors[part]
+            with _gpu_lock:
+                scores, rows = faiss.knn_gpu(
+                    resources,
+                    queries,
+                    block,
+                    min(k, len(block)),
+                    metric=faiss.METRIC_INNER_PRODUCT,
+                )
+            best = _merged(best, Neighbours(_complete(rows) + part.start, scores), k)
+    except RuntimeError:
+        return None
+    return best
+
+
+def _merged(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
+    rows = np.concatenate([one.rows, other.rows], axis=1)
+    scores = np.concatenate([one.similarities, other.similarities], axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return Neighbours(
+        np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    )
+
+
 @contextmanager
 def _backend_errors(doing: str) -> Iterator[None]:
     try:
@@ -54,7 +119,8 @@ class FaissExact(MatrixOnly):
     FAISS finds `k + SPARE` candidates by float32 products. Where the last of them is further below
     the k-th than such a product can be off, no other row can belong to the answer, and the
     candidates are scored anew by `scoring.similarities`. Where it is not (many equal vectors), and
-    for batches that FAISS has no fast path for, `exact.scan` answers.
+    for batches that FAISS has no fast path for, `exact.scan` answers. Where FAISS has a GPU, it
+    finds the candidates of many queries without a filter.
     """
 
     kind: ClassVar[str] = "exact"
@@ -68,19 +134,31 @@ class FaissExact(MatrixOnly):
         only = scoring.check_allowed(allowed, len(self._vectors))
         available = len(self._vectors) if only is None else only.count
         k = scoring.check_k(k, available)
-        if self._blas_is_faster(queries, available, masked=only is not None) or k == 0:
-            return scan(queries, self._vectors, max(k, 1), only)
         fetch = min(k + self.SPARE, available)
-        found, scores = self._scan(units(queries), fetch, only)
+        found = self._candidates(units(queries), fetch, only) if k else None
+        if found is None:
+            return scan(queries, self._vectors, max(k, 1), only)
         owners = np.repeat(np.arange(len(queries)), fetch)
-        answer = scoring.rank(Pairs(owners, found.ravel()), queries, self._vectors, k)
+        answer = scoring.rank(Pairs(owners, found.rows.ravel()), queries, self._vectors, k)
         margin = 2 * error_bound(queries.shape[1])
+        scores = found.similarities
         unsure = (scores[:, k - 1] - scores[:, -1] <= margin) & (fetch < available)
         if unsure.any():
             again = scan(queries[unsure], self._vectors, k, only)
             answer.rows[unsure] = again.rows
             answer.similarities[unsure] = again.similarities
         return answer
+
+    def _candidates(self, queries: Vectors, fetch: int, only: Allowed | None) -> Neighbours | None:
+        """The best by float32 products; None where `exact.scan` is faster."""
+        if only is None and len(queries) >= _GPU_QUERIES:
+            found = gpu_neighbours(queries, self._vectors, fetch)
+            if found is not None:
+                return found
+        available = len(self._vectors) if only is None else only.count
+        if self._blas_is_faster(queries, available, masked=only is not None):
+            return None
+        return self._scan(queries, fetch, only)
 
     def _blas_is_faster(self, queries: Vectors, available: int, *, masked: bool) -> bool:
         """Measured: docs/decisions/0004-exact-search-scans-the-segment.md."""
@@ -89,9 +167,7 @@ class FaissExact(MatrixOnly):
             return True
         return n > _FEW_QUERIES and (masked or queries.size < _FAISS_BLAS_FROM)
 
-    def _scan(
-        self, queries: Vectors, fetch: int, only: Allowed | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _scan(self, queries: Vectors, fetch: int, only: Allowed | None) -> Neighbours:
         faiss = _load_faiss()
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
@@ -108,7 +184,7 @@ class FaissExact(MatrixOnly):
                 faiss.swig_ptr(rows),
                 selector,
             )
-        return _complete(rows), scores
+        return Neighbours(_complete(rows), scores)
 
 
 class Lists:
