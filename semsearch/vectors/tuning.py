@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.vectors.base import Allowed, Neighbours, Quality, Vectors
-from semsearch.vectors.exact import scan
 from semsearch.vectors.faiss import FaissExact, Lists
 
 DEPTHS = (10, 30, 100, 300, 1000)
@@ -109,7 +108,8 @@ class Truth(NamedTuple):
         n = len(vectors)
         drawn = np.sort(rng.choice(n, min(n, sample), replace=False))
         queries = np.ascontiguousarray(vectors[drawn])
-        found = _nearest(queries, vectors, depth + 1 + max(_COPIES, depth // 10), allowed)
+        k = depth + 1 + max(_COPIES, depth // 10)
+        found = FaissExact(vectors).search(queries, k, allowed=allowed)
         copies = (found.similarities >= _COPY) | (found.rows == drawn[:, None])
         others = (~copies).sum(axis=1)
         half = int(np.median(others)) if n else 0
@@ -128,14 +128,6 @@ class Truth(NamedTuple):
         mask = np.ones(n, np.bool_)
         mask[self.left_out[place]] = False
         return Allowed(mask)
-
-
-def _nearest(
-    queries: Vectors, vectors: Vectors, k: int, allowed: NDArray[np.int64] | None
-) -> Neighbours:
-    if allowed is None:
-        return FaissExact(vectors).search(queries, k)
-    return scan(queries, vectors, k, allowed)
 
 
 def tuned(lists: Lists, truth: Truth, target_recall: float) -> Effort:
