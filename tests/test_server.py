@@ -23,7 +23,6 @@ import pytest
 import semsearch
 from semsearch import encoders
 from semsearch.errors import InvalidArgument
-from semsearch.storage.lock import WriterLock
 
 for _name in ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn"):
     pytest.importorskip(_name)
@@ -187,14 +186,30 @@ def test_writes_to_one_collection_take_turns(client: Client) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert [answer.status for answer in pool.map(write, range(24))] == [200] * 24
+    found = client.post("/collections/notes/get", {"ids": [f"d{number}" for number in range(24)]})
+    assert found["missing"] == []
     assert client.get("/collections/notes")["documents"] == 27
 
 
+HOLD = """
+import sys
+from pathlib import Path
+from semsearch.storage.lock import WriterLock
+with WriterLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_writer_in_another_process_is_a_conflict(client: Client, root: Path) -> None:
-    with WriterLock(root / "notes" / "writer.lock"):
+    command = [sys.executable, "-c", HOLD, str(root / "notes" / "writer.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
         answer = client.send("POST", "/collections/notes/delete", {"ids": ["tap"]})
         assert answer.status == 409
-        assert "another writer holds this index" in problem(answer)
+        assert f"another writer holds this index (pid {holder.pid} on" in problem(answer)
+        holder.kill()
     assert client.post("/collections/notes/delete", {"ids": ["tap"]}) == {"deleted": 1}
 
 

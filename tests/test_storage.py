@@ -8,6 +8,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from semsearch import IndexCorrupt, IndexLocked, Reject, Span, StorageError, UnsupportedFormat
 from semsearch.points import Points
-from semsearch.storage import schema
+from semsearch.storage import lock, schema
 from semsearch.storage.catalog import Catalog
 from semsearch.storage.checksum import (
     ends_checksum,
@@ -265,11 +267,43 @@ def test_a_second_writer_hears_who_holds_the_lock_and_a_killed_one_frees_it(fold
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
-def test_the_lock_excludes_within_a_process_too_and_can_be_taken_again(folder: Path) -> None:
+def test_the_lock_excludes_within_a_thread_too_and_can_be_taken_again(folder: Path) -> None:
     path = folder / "writer.lock"
     for _ in range(2):
         with WriterLock(path), pytest.raises(IndexLocked):
             WriterLock(path).__enter__()
+
+
+def test_threads_of_a_process_wait_for_their_turn(folder: Path) -> None:
+    inside, most = 0, 0
+
+    def write(number: int) -> None:
+        nonlocal inside, most
+        link = folder / f"link-{number}"
+        link.symlink_to(folder)  # another name of the same index
+        with WriterLock(link / "writer.lock"):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.01)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert most == 1
+
+
+def test_a_thread_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    path = folder / "writer.lock"
+
+    def write() -> None:
+        with WriterLock(path):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with WriterLock(path), pytest.raises(IndexLocked, match=f"pid {os.getpid()} on"):
+            pool.submit(write).result()
+        pool.submit(write).result()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"[1]", b"{}", b"x" * 10_000])

@@ -99,7 +99,7 @@ class SemsearchVectorStore(VectorStore):
 
         Raises:
             InvalidArgument: Not one id for each, one twice, or metadata that are not JSON.
-            IndexLocked: Another writer is at work.
+            IndexLocked: Another process is writing.
         """
         asked = [document.id for document in documents] if ids is None else ids
         if len(asked) != len(documents):

@@ -1,10 +1,11 @@
-"""One writer at a time, across processes."""
+"""One writer at a time, across threads and processes."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,32 +14,55 @@ from typing import BinaryIO
 from semsearch.errors import IndexLocked, StorageError
 from semsearch.storage.durable import storage_errors
 
+PATIENCE = 600.0
+"""Seconds that a thread waits for the other threads of its process that write."""
+
+_turns: dict[str, threading.RLock] = {}  # by the path of the lock
+
 
 class WriterLock:
     """Advisory lock on a file, released by the operating system when its holder dies.
 
-    The file's content says who holds it; it is information only, never consulted to decide.
+    Threads of one process wait for each other, other processes are refused at once. The file's
+    content says who holds it; it is information only, never consulted to decide.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Who holds it already gets past this, and is refused by the file: it would wait for itself.
+        self._turn = _turns.setdefault(os.path.realpath(path), threading.RLock())
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WriterLock:
         """Take the lock.
 
         Raises:
-            IndexLocked: Another writer has it; the message names pid, host and since when.
+            IndexLocked: Another process has it, or this very thread, or another thread did not
+                give it back within `PATIENCE`; the message names pid, host and since when.
             StorageError: The lock file cannot be opened for writing.
         """
+        in_turn = self._turn.acquire(timeout=PATIENCE)
+        try:
+            self._file = self._locked(in_turn)
+        except BaseException:
+            if in_turn:
+                self._turn.release()
+            raise
+        return self
+
+    def _locked(self, in_turn: bool) -> BinaryIO:
         import portalocker  # by writers only: readers start sooner
 
         with storage_errors(self._path):
             file = _open(self._path)
         try:
+            if not in_turn:
+                raise portalocker.AlreadyLocked
             portalocker.lock(
                 file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
             )
+            with storage_errors(self._path):
+                _sign(file)
         except portalocker.exceptions.LockException as error:
             holder = _holder(file)
             file.close()
@@ -46,14 +70,10 @@ class WriterLock:
                 f"{self._path.parent}: another writer holds this index ({holder}); "
                 "wait for it to finish"
             ) from error
-        self._file = file
-        try:
-            with storage_errors(self._path):
-                _sign(file)
         except BaseException:
-            self.__exit__(None, None, None)
+            file.close()
             raise
-        return self
+        return file
 
     def check(self) -> None:
         """Make sure that the file that is locked is still the one that other writers would lock.
@@ -81,6 +101,7 @@ class WriterLock:
         if self._file is not None:
             self._file.close()  # closing releases the lock
             self._file = None
+            self._turn.release()
 
 
 def _open(path: Path) -> BinaryIO:

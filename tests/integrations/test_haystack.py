@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,19 @@ def test_an_indexing_and_a_hybrid_query_pipeline(folder: Path) -> None:
     )
     assert answer["prompt"]["prompt"] == "stock prices rose: stock prices"
     store.index.close()
+
+
+@pytest.mark.asyncio
+async def test_documents_written_at_the_same_time_are_all_there(
+    store: SemsearchDocumentStore,
+) -> None:
+    before = store.count_documents()
+    batches = [
+        [Document(id=f"{task}/{number}", content=f"text {number}") for number in range(20)]
+        for task in range(8)
+    ]
+    written = await asyncio.gather(*map(store.write_documents_async, batches))
+    assert sum(written) == store.count_documents() - before == 160
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,17 @@ def test_the_indexing_of_langchain_follows_its_sources(store: SemsearchVectorSto
     assert counts(notes) == (0, 0)
     assert counts(notes[1:]) == (0, 1)
     assert [found.page_content for found in store.similarity_search("one")] == ["two"]
+
+
+@pytest.mark.asyncio
+async def test_documents_added_at_the_same_time_are_all_there(store: SemsearchVectorStore) -> None:
+    batches = [
+        [Document(id=f"{task}/{number}", page_content=f"text {number}") for number in range(20)]
+        for task in range(8)
+    ]
+    await asyncio.gather(*map(store.aadd_documents, batches))
+    assert len(store.index) == 3 + 160
+    assert store.index.verify().ok
 
 
 @pytest.mark.asyncio

@@ -6,6 +6,7 @@ is what it has in place of one, so every query and filter here is put to both.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,17 @@ async def test_async(store: SemsearchVectorStore) -> None:
     assert len(store.client) == 2
     await store.aclear()
     assert len(store.client) == 0
+
+
+@pytest.mark.asyncio
+async def test_nodes_added_at_the_same_time_are_all_there(store: SemsearchVectorStore) -> None:
+    batches = [
+        [TextNode(id_=f"{task}/{number}", text="text", embedding=words(f"text {number}"))
+         for number in range(20)]
+        for task in range(8)
+    ]  # fmt: skip
+    await asyncio.gather(*map(store.async_add, batches))
+    assert len(store.client) == 4 + 160
 
 
 def test_a_store_is_described_and_opened_again(store: SemsearchVectorStore) -> None:
