@@ -262,6 +262,95 @@ def test_a_picture_finds_pictures_that_look_like_it(page: Any) -> None:
     assert search(page, "heavy loaf").count() > 1
 
 
+def morphing(page: Any) -> Any:
+    """The slider between two pictures that were chosen among the hits."""
+    page.get_by_label("Collection").select_option("pictures")
+    page.get_by_label("Choose a picture").set_input_files(PICTURES / "sea-blurred.jpg")
+    page.get_by_role("status").filter(has_text="10 hits in").wait_for()
+    page.get_by_role("button", name="Morph to pictures/sea.jpg").click()
+    page.get_by_text("Choose “Morph from this” at another picture.").wait_for()
+    page.get_by_role("button", name="More like pictures/sea.jpg").click()
+    page.get_by_role("status").filter(has_text="10 neighbours").wait_for()
+    page.get_by_label("Hits").select_option("50")
+    page.get_by_role("button", name="Morph from pictures/apple.jpg").click()
+    slider = page.get_by_role("slider", name="Way")
+    slider.wait_for()
+    return slider
+
+
+def pixels(image: Any) -> Any:
+    """`(height, width, 3)` of an image of the page."""
+    found = image.evaluate(
+        """async (image) => {
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+          const context = canvas.getContext("2d");
+          context.drawImage(image, 0, 0);
+          const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+          return { data: [...data], width: canvas.width };
+        }"""
+    )
+    return np.array(found["data"], np.uint8).reshape(-1, found["width"], 4)[..., :3]
+
+
+def alike(seen: Any, expected: Any) -> bool:
+    """But for rounding: pictures are decoded together with others."""
+    return bool(np.abs(seen.astype(int) - expected).max() <= 1)
+
+
+def test_a_slider_morphs_one_picture_into_another(page: Any, root: Path) -> None:
+    slider = morphing(page)
+    made, real = (page.locator("#morph img").nth(at) for at in (0, 1))
+    with semsearch.open(root / "pictures") as index:
+        ends = index.decode(["pictures/apple.jpg", "pictures/sea.jpg"])
+        ways = semsearch.imagine_between(
+            index,
+            semsearch.like("pictures/apple.jpg"),
+            semsearch.like("pictures/sea.jpg"),
+            steps=21,
+        )
+    assert slider.evaluate("it => it === document.activeElement")
+    assert slider.get_attribute("aria-valuetext").startswith("50 %, nearest is pictures/")
+    assert alike(pixels(made), ways[10])
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#morph output").inner_text() == "55 %"
+    assert alike(pixels(made), ways[11])
+    for key, id_, share in (("Home", "apple", "0"), ("End", "sea", "100")):
+        page.keyboard.press(key)
+        assert slider.get_attribute("aria-valuetext") == f"{share} %, nearest is pictures/{id_}.jpg"
+        page.get_by_role("region", name="Morph").get_by_role("img", name=f"{id_}.jpg").wait_for()
+        assert alike(pixels(real), ends[f"pictures/{id_}.jpg"])
+        assert alike(pixels(made), ends[f"pictures/{id_}.jpg"])
+        assert made.get_attribute("alt") == f"{share} % of the way"
+
+
+def test_a_morph_stands_in_the_address_and_is_cleared(page: Any) -> None:
+    morphing(page)
+    page.reload()
+    page.get_by_role("slider", name="Way").wait_for()
+    assert page.get_by_role("heading", name=re.compile(r"from .*apple.* to .*sea")).is_visible()
+    page.get_by_role("button", name="Clear morph").click()
+    page.get_by_role("region", name="Morph").wait_for(state="hidden")
+    assert "from=" not in page.url
+    page.go_back()
+    page.get_by_role("slider", name="Way").wait_for()
+    page.get_by_label("Collection").select_option("notes")
+    page.get_by_role("region", name="Morph").wait_for(state="hidden")
+
+
+def test_a_morph_of_a_picture_that_is_gone_says_so(page: Any, server: Client) -> None:
+    page.goto(f"{server.url}/?c=pictures&from=pictures/sea.jpg&to=gone.jpg")
+    page.get_by_role("alert").filter(has_text="no document with id 'gone.jpg'").wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_a_morph_is_not_cut_off_on_a_narrow_screen(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    morphing(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 @pytest.fixture
 def map_page(page: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The page with the map of `notes`, every passage on a place of its own."""

@@ -1,10 +1,12 @@
 # ruff: noqa: E402 - what is imported below needs the extra `server`
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from serving import Client, ok, problem, running
 
 from semsearch.errors import DependencyMissing
 from semsearch.page import FOLDER
+from semsearch.server import pictures as server_pictures
 from semsearch.server.app import make_app
 from semsearch.server.collections import Collections
 from semsearch.server.service import Limits
@@ -324,6 +327,71 @@ def test_what_cannot_be_asked_with_is_refused(
     assert says in problem(gallery.upload(path, "mine.jpg", content, **fields))
 
 
-def test_only_pictures_that_are_there_can_be_seen(gallery: Client) -> None:
-    for path in ("pictures/picture?id=nothing", "notes/picture?id=bread", "pictures/picture"):
-        assert 400 <= gallery.raw("GET", f"/collections/{path}").status < 500
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("pictures/picture?id=nothing", 404, "no document with id 'nothing'"),
+        ("notes/picture?id=nothing", 404, "no document with id 'nothing'"),
+        ("notes/picture?id=bread", 400, "this index holds no pictures"),
+        ("pictures/picture", 400, "id: Field required"),
+        ("nowhere/picture?id=a", 404, "no collection"),
+        ("pictures/morph?start=nothing&end=pictures/sea.jpg", 404, "no document with id 'nothing'"),
+        ("pictures/morph?start=pictures/sea.jpg&end=nothing", 404, "no document with id 'nothing'"),
+        ("pictures/morph?start=pictures/sea.jpg", 400, "end: Field required"),
+        ("pictures/morph?start=a&end=b&steps=1", 400, "steps: "),
+        ("pictures/morph?start=a&end=b&steps=65", 400, "steps: "),
+        ("notes/morph?start=bread&end=moon", 400, "this index holds no pictures"),
+        ("nowhere/morph?start=a&end=b", 404, "no collection"),
+    ],
+)
+def test_only_pictures_that_are_there_can_be_seen(
+    gallery: Client, path: str, status: int, says: str
+) -> None:
+    answer = gallery.raw("GET", f"/collections/{path}")
+    assert answer.status == status
+    assert says in problem(answer)
+
+
+def test_pictures_asked_for_at_the_same_time_are_each_their_own(
+    gallery: Client, root: Path
+) -> None:
+    with semsearch.open(root / "pictures") as index:
+        expected = index.decode(index.ids())
+
+    def seen(id_: str) -> Any:
+        answer = gallery.raw("GET", f"/collections/pictures/picture?id={id_}")
+        return pictures.decoded(answer.body, id_)
+
+    with ThreadPoolExecutor(len(expected)) as pool:
+        for id_, found in zip(expected, pool.map(seen, expected), strict=True):
+            assert np.abs(found.astype(int) - expected[id_]).max() <= 1  # of another batch
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_one_picture_is_turned_into_another(gallery: Client, root: Path, linear: bool) -> None:
+    query = f"start=pictures/sea.jpg&end=pictures/apple.jpg&steps=5&linear={linear}"
+    steps = gallery.get(f"/collections/pictures/morph?{query}")["steps"]
+    ends = semsearch.like("pictures/sea.jpg"), semsearch.like("pictures/apple.jpg")
+    with semsearch.open(root / "pictures") as index:
+        frames = semsearch.imagine_between(index, *ends, steps=5, linear=linear)
+        nearest = index.between(*ends, steps=5)
+    assert [step["share"] for step in steps] == [0, 0.25, 0.5, 0.75, 1]
+    assert [step["nearest"]["id"] for step in steps] == [hits[0].id for hits in nearest]
+    assert steps[0]["nearest"]["id"] == "pictures/sea.jpg"
+    for step, frame in zip(steps, frames, strict=True):
+        made = pictures.decoded(base64.b64decode(step["picture"]), "step")
+        assert np.array_equal(made, frame)
+    assert not np.array_equal(frames[2], frames[0])
+
+
+def test_a_morph_of_large_pictures_has_fewer_steps(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_pictures, "MOST_PIXELS", 5 * 128 * 128)
+    with semsearch.create(root / "large", encoder="vae@128") as index:
+        index.ingest(PICTURES / "sea.jpg")
+    path = "/collections/large/morph?start=sea.jpg&end=sea.jpg&steps"
+    with running(app_of(root)) as client:
+        assert len(client.get(f"{path}=5")["steps"]) == 5
+        told = problem(client.raw("GET", f"{path}=6"))
+        assert told == "steps: at most 5 of pictures of 128x128, got 6"

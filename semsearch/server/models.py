@@ -17,6 +17,9 @@ from semsearch.types import Hit, Modality, Mode, OnConflict
 MOST_HIGHLIGHTED = 100
 """Hits of one search whose passages are looked at for what answers the query."""
 
+MOST_STEPS = 64
+"""Pictures of one morph."""
+
 Name = Annotated[str, Path(pattern=NAME, description="Of the collection.", examples=["notes"])]
 Id = Annotated[str, Field(min_length=1, max_length=1024, examples=["notes/bread.md"])]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=10_000)]
@@ -126,6 +129,43 @@ class Hits(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {"hits": [{**_BREAD, "score": 0.52, "span": [0, 42], "chunk": 7}]}
+        }
+    )
+
+
+class MorphStep(BaseModel):
+    """A picture on the way from one to another."""
+
+    share: float = Field(ge=0, le=1, description="Of the way that is gone: 0 is the first picture.")
+    picture: str = Field(description="What the latent there decodes to: a file of PNG in base64.")
+    nearest: Hit = Field(description="The picture of the collection that is most like it.")
+
+
+class Morph(BaseModel):
+    """Pictures that turn one into another, both included."""
+
+    steps: list[MorphStep]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "steps": [
+                    {
+                        "share": 0.5,
+                        "picture": "iVBORw0KGgo=",
+                        "nearest": {
+                            "id": "photos/dusk.jpg",
+                            "score": 0.91,
+                            "text": "sha256:9f86d081884c7d65",
+                            "title": "",
+                            "metadata": {"width": 640, "height": 480, "format": "JPEG"},
+                            "source": "/home/me/photos/dusk.jpg",
+                            "span": [0, 23],
+                            "chunk": 4,
+                        },
+                    }
+                ]
+            }
         }
     )
 

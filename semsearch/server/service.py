@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from semsearch.blend import Blend
 from semsearch.errors import IndexLocked
 from semsearch.index import Index
+from semsearch.pictures import Pixels
 from semsearch.server.collections import Collections
 from semsearch.server.lanes import Lanes
 from semsearch.server.metrics import Metrics
@@ -80,11 +81,13 @@ class Service:
         self.metrics = metrics
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._writers = ThreadPoolExecutor(_WRITERS, "writer")
+        self._decoder = ThreadPoolExecutor(1, "decoder")  # one decode has all cores already
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writing: set[asyncio.Task[Any]] = set()
         self._lanes = Lanes[How, Query, list[Hit]](
             self._search_together, observe=metrics.batch.observe
         )
+        self._pictures = Lanes[str, str, Pixels](self._decode_together)
 
     async def read(self, work: Callable[[], Done]) -> Done:
         """Do something that writes nothing, in a thread.
@@ -103,6 +106,24 @@ class Service:
         """
         async with asyncio.timeout(self.limits.seconds):
             return await self._lanes.ask(how, query)
+
+    async def decode(self, work: Callable[[], Done]) -> Done:
+        """Do something that decodes pictures; one at a time, and nobody else waits for it.
+
+        Raises:
+            TimeoutError: It takes too long, or its turn does not come.
+        """
+        async with asyncio.timeout(self.limits.seconds):
+            return await self._in(self._decoder, work)
+
+    async def picture(self, name: str, id_: str) -> Pixels:
+        """Decode a picture of a collection, together with others that are asked for meanwhile.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        async with asyncio.timeout(self.limits.seconds):
+            return await self._pictures.ask(name, id_)
 
     async def write(self, name: str, work: Callable[[Index], Done]) -> Done:
         """Do something with a collection when its other writes are done, in a thread.
@@ -125,7 +146,7 @@ class Service:
     async def finish(self) -> None:
         """Wait until everything that was begun is done; nothing can be begun any more."""
         await asyncio.gather(*self._writing, return_exceptions=True)
-        for pool in (self._writers, self._readers):
+        for pool in (self._writers, self._readers, self._decoder):
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
         self.collections.close()
 
@@ -169,6 +190,13 @@ class Service:
             )
 
         return await self._in(self._readers, work)
+
+    async def _decode_together(self, name: str, ids: Sequence[str]) -> Sequence[Pixels]:
+        def work() -> list[Pixels]:
+            decoded = self.collections.get(name).decode(ids)
+            return [decoded[id_] for id_ in ids]
+
+        return await self._in(self._decoder, work)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Done]) -> Done:
         return await asyncio.get_running_loop().run_in_executor(pool, work)

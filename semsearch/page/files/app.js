@@ -5,9 +5,12 @@ import { ask, askForPicture, forgetToken, hasToken } from "./api.js";
 import { byId, count, element } from "./dom.js";
 import { narrowed } from "./filter.js";
 import { MapView } from "./map.js";
+import { MorphView } from "./morph.js";
 import { hit, subject } from "./results.js";
 
-const DEFAULTS = { c: "", q: "", like: "", mode: "hybrid", where: "", k: "10", view: "list" };
+const DEFAULTS = {
+  c: "", q: "", like: "", mode: "hybrid", where: "", k: "10", view: "list", from: "", to: "",
+};
 
 let collections = [];
 let running = null; // what cancels the search under way
@@ -31,9 +34,19 @@ function address(state) {
 
 /** Ask for something else than now. */
 function go(change) {
+  keep(change);
+  show();
+}
+
+/** Ask for another morph than now; what was found stays as it is. */
+function goMorph(change) {
+  keep(change);
+  showMorph(asked(), { focus: true });
+}
+
+function keep(change) {
   const target = address({ ...asked(), ...change });
   if (target !== location.search) history.pushState(null, "", target);
-  show();
 }
 
 // -- what is shown ------------------------------------------------------------------------------
@@ -44,8 +57,12 @@ function show() {
   if (!collection) return showNothingThere();
   showForm(state, collection);
   showMap(state);
+  if (collection.modality === "image") showMorph(state);
+  else morph.leave();
   search(state, collection);
 }
+
+const showMorph = ({ c, from, to }, options) => morph.show(c, from, to, options);
 
 function showMap({ c, view }) {
   const wanted = view === "map";
@@ -180,8 +197,14 @@ const act = {
   like: (id) => go({ like: id, q: "" }),
   filter: (condition) => go({ where: narrowed(asked().where, condition) }),
   clear: () => go({ like: "" }),
+  from: (id) => goMorph({ from: id }),
+  to: (id) => goMorph({ to: id }),
 };
 const map = new MapView(byId("map"), act.like);
+const morph = new MorphView(byId("morph"), () => {
+  goMorph({ from: "", to: "" });
+  byId("results").focus();
+});
 
 function askWith(file) {
   if (!file) return;
@@ -206,7 +229,7 @@ document.addEventListener("drop", (event) => {
   const file = event.dataTransfer.files[0];
   if (file && document.body.classList.contains("pictures")) askWith(file);
 });
-byId("collection").addEventListener("change", ({ target }) => go({ c: target.value, like: "" }));
+byId("collection").addEventListener("change", ({ target }) => go({ c: target.value, like: "", from: "", to: "" }));
 byId("mode").addEventListener("change", ({ target }) => go({ mode: target.value }));
 byId("k").addEventListener("change", ({ target }) => go({ k: target.value }));
 byId("forget").addEventListener("click", () => {

@@ -1,5 +1,6 @@
 // Hits as a list: what was found, where it is from, and what one can do with it. `act` has what the
-// parts of it do: `like(id)`, `filter(condition)`, `clear()`, and for pictures `picture(id)`.
+// parts of it do: `like(id)`, `filter(condition)`, `clear()`, and for pictures `picture(id)`,
+// `from(id)` and `to(id)`.
 
 import { element } from "./dom.js";
 import { passage } from "./passage.js";
@@ -10,6 +11,7 @@ const MOST_VALUES = 4; // of one field
 /** One hit. */
 export function hit(found, rank, best, highlight, act) {
   const name = found.title || found.id;
+  const likeButton = button("More like this", `More like ${name}`, () => act.like(found.id));
   return element(
     "li",
     { "data-chunk": found.chunk },
@@ -24,7 +26,7 @@ export function hit(found, rank, best, highlight, act) {
       ),
       content(found, name, highlight, act),
       chips(found.metadata, act.filter),
-      element("footer", {}, ...origin(found), likeButton(found.id, name, act.like)),
+      element("footer", {}, ...origin(found), ...morphButtons(found.id, name, act), likeButton),
     ),
   );
 }
@@ -40,7 +42,7 @@ export function subject(given, act) {
     element("header", {}, element("h2", {}, name), close),
     content(given, name, null, act),
     chips(given.metadata, act.filter),
-    element("footer", {}, ...origin(given)),
+    element("footer", {}, ...origin(given), ...morphButtons(given.id, name, act)),
   );
 }
 
@@ -73,11 +75,18 @@ function origin(found) {
   return parts;
 }
 
-function likeButton(id, name, like) {
-  const label = { type: "button", className: "link", "aria-label": `More like ${name}` };
-  const button = element("button", label, "More like this");
-  button.onclick = () => like(id);
-  return button;
+function morphButtons(id, name, act) {
+  if (!act.picture) return [];
+  return [
+    button("Morph from this", `Morph from ${name}`, () => act.from(id)),
+    button("Morph to this", `Morph to ${name}`, () => act.to(id)),
+  ];
+}
+
+function button(text, label, onclick) {
+  const made = element("button", { type: "button", className: "link", "aria-label": label }, text);
+  made.onclick = onclick;
+  return made;
 }
 
 /** Metadata; a click on a value makes it a condition of the filter. */
