@@ -124,6 +124,12 @@ class Reader:
             "mode keyword"
         )
 
+    @property
+    def version(self) -> int:
+        """Number of the newest commit, or of the snapshot's; each write makes it greater."""
+        with self._read() as snapshot:
+            return snapshot.version
+
     def __len__(self) -> int:
         """Number of documents."""
         with self._read() as snapshot:

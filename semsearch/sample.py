@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.snapshot import Snapshot
-from semsearch.types import Hit
+from semsearch.types import Hit, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Sample:
 
     Attributes:
         index: Id of the index, as it was given when it was made.
+        modality: What it holds.
         version: Number of the commit.
         total: Passages of the index; more than there are here when some were drawn.
         passages: As a search gives them; nobody searched, so their scores are 0.
@@ -24,10 +25,20 @@ class Sample:
     """
 
     index: str
+    modality: Modality
     version: int
     total: int
     passages: list[Hit]
     vectors: NDArray[np.float32]
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return "picture" if self.modality == "image" else "passage"
+
+    def text(self, passage: Hit) -> str:
+        """What people read of a passage: its text, or of a picture, which has none, its id."""
+        return passage.id if self.modality == "image" else passage.text
 
 
 def draw(snapshot: Snapshot, most: int) -> Sample:
@@ -44,6 +55,7 @@ def draw(snapshot: Snapshot, most: int) -> Sample:
     chosen = keys.tolist()
     return Sample(
         index=snapshot.index,
+        modality=snapshot.space.modality,
         version=snapshot.version,
         total=total,
         passages=snapshot.hits(chosen, [0.0] * len(chosen)),

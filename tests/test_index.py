@@ -841,6 +841,14 @@ def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
 # --- snapshots ----------------------------------------------------------------------------------
 
 
+def test_the_version_grows_with_each_write_and_not_in_a_snapshot(index: Index) -> None:
+    before = index.version
+    with index.snapshot() as pinned:
+        index.add({"id": "a"}, [[1.0] * DIM])
+        assert pinned.version == before
+    assert index.version == index.info().version > before
+
+
 def test_a_snapshot_does_not_move_and_the_index_does(texts: Index) -> None:
     texts.add([{"id": "a", "text": "red"}, {"id": "b", "text": "green"}])
     with texts.snapshot() as snapshot:

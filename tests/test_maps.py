@@ -5,15 +5,18 @@ import json
 import re
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import semsearch
 from semsearch import cli, encoders, maps
+from semsearch.cli.mapping import map_
 from semsearch.encoders.cache import cache_folder
 from semsearch.errors import DependencyMissing
 from semsearch.maps import document, picture, projection, table
@@ -24,6 +27,7 @@ for _name in ("openTSNE", "sklearn", "PIL"):
 
 from encoders import WordEncoder
 
+PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 GROUPS = {"bread": "oven loaf", "moon": "orbit face", "tap": "washer pipe"}
 
 
@@ -143,11 +147,38 @@ def test_topics_are_named_by_words_that_others_do_not_hold(index: Any) -> None:
     points = np.array(places, np.float32) + np.random.default_rng(0).normal(
         scale=0.01, size=(120, 2)
     ).astype(np.float32)
-    for topic in topics(points, passages):
+    for topic in topics(points, [hit.text for hit in passages]):
         group = next(
             name for name, at in corners.items() if np.hypot(topic.x - at[0], topic.y - at[1]) < 0.2
         )
         assert set(topic.name.split(", ")) <= {group, *GROUPS[group].split()}
+
+
+@pytest.fixture
+def pictures(folder: Path) -> Iterator[Any]:
+    """An index of 44 pictures: those of the sample, and each again mirrored."""
+    with semsearch.create(folder / "pictures", encoder="vae") as index:
+        for place in ("home", "away"):
+            index.add(
+                {"id": f"{place}/{file.name}", "image": file} for file in PICTURES.glob("*.jpg")
+            )
+        yield index
+
+
+def test_pictures_are_called_by_their_names(pictures: Any, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    found = maps.draw(pictures)
+    assert found.topics
+    named = {word for topic in found.topics for word in topic.name.split(", ")}
+    assert named <= set(re.findall("[a-z]{3,}", " ".join(pictures.ids())))
+    table.write_table(found, tmp_path / "map.parquet")
+    texts = pyarrow.parquet.read_table(tmp_path / "map.parquet")["text"].to_pylist()
+    assert texts == pictures.ids()
+    document.write_document(found, tmp_path / "map.html", "pictures")
+    told = (tmp_path / "map.html").read_text("utf-8")
+    assert '"noun": "picture"' in told
+    assert "sha256:" not in told
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -221,6 +252,14 @@ def test_the_command_tells_programs_what_it_drew(path: Path, tmp_path: Path) -> 
     file = str(tmp_path / "map.PNG")
     done = CliRunner().invoke(cli.main, ["map", "--index", str(path), "-o", file, "--json"])
     assert json.loads(done.output) == {"passages": 120, "total": 120, "files": [file]}
+
+
+def test_the_command_knows_how_large_a_map_may_be() -> None:
+    """It says so before it imports what draws."""
+    (points,) = (option for option in map_.params if option.name == "points")
+    assert isinstance(points.type, click.IntRange)
+    assert (points.default, points.type.max) == (maps.POINTS, maps.MOST_POINTS)
+    assert f"at most {maps.MOST_POINTS};" in str(points.to_info_dict()["help"])
 
 
 def test_an_unknown_kind_is_refused_before_anything_is_drawn(path: Path, tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ def on_a_grid(vectors: Any, _: Any = None) -> Any:
 def place_of(page: Any, row: int) -> tuple[float, float]:
     """Where the canvas shows a point of the grid, on the screen."""
     box = page.locator("#map canvas").bounding_box()
-    told = re.search(r"(\d+) passages", page.locator("body").inner_text())
+    told = re.search(r"(\d+) (?:passages|pictures)", page.locator("body").inner_text())
     assert told
     (width, height), margin = (7 / 8, (int(told[1]) - 1) // 8 / 8), 28
     unit = min((box["width"] - 2 * margin) / width, (box["height"] - 2 * margin) / height)
@@ -401,6 +401,22 @@ def test_a_click_on_the_map_shows_the_document_and_its_neighbours(map_page: Any)
     map_page.get_by_role("status").filter(has_text="10 neighbours").wait_for()
     assert map_page.get_by_role("article", name="Like Dense loaves").is_visible()
     assert lit(map_page) > 0
+
+
+def test_a_click_on_the_map_of_pictures_shows_the_picture(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "project", on_a_grid)
+    page.get_by_label("Collection").select_option("pictures")
+    page.get_by_role("link", name="Map").click()
+    page.get_by_role("img", name="Map of 22 pictures").wait_for()
+    x, y = place_of(page, 0)
+    page.mouse.move(x, y)
+    assert page.locator(".tip").inner_text() == "pictures/apple-brighter.jpg"
+    page.mouse.click(x, y)
+    subject = page.get_by_role("article", name="Like pictures/apple-brighter.jpg")
+    shown = subject.get_by_role("img")
+    page.wait_for_function("image => image.naturalWidth === 64", arg=shown.element_handle())
 
 
 def test_a_search_lights_up_its_hits_on_the_map(map_page: Any) -> None:

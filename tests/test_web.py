@@ -352,6 +352,14 @@ def test_only_pictures_that_are_there_can_be_seen(
     assert says in problem(answer)
 
 
+def test_the_map_of_pictures_has_their_names(gallery: Client, projection: Projection) -> None:
+    path = "/collections/pictures/map"
+    while (answer := gallery.raw("GET", path)).status == 202:
+        time.sleep(0.01)
+    assert "pictures/sea.jpg" in answer.json["labels"]
+    assert answer.json["labels"] == answer.json["ids"]
+
+
 def test_pictures_asked_for_at_the_same_time_are_each_their_own(
     gallery: Client, root: Path
 ) -> None:

@@ -90,5 +90,5 @@ def _write(drawn: Map, output: Path, name: str) -> None:
 def _size(drawn: Map) -> str:
     shown, total = len(drawn.sample.passages), drawn.sample.total
     if shown == total:
-        return display.count(shown, "passage")
-    return f"a sample of {shown:,} of {total:,} passages (--points takes more)"
+        return display.count(shown, drawn.sample.noun)
+    return f"a sample of {shown:,} of {total:,} {drawn.sample.noun}s (--points takes more)"

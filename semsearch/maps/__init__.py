@@ -61,7 +61,8 @@ def draw(
     """
     sample = reader.sample(min(most, MOST_POINTS))
     points = _projected(sample, progress)
-    return Map(sample, points, topics(points, sample.passages))
+    texts = [f"{passage.title} {sample.text(passage)}" for passage in sample.passages]
+    return Map(sample, points, topics(points, texts))
 
 
 def _projected(sample: Sample, progress: Callable[[float], None]) -> Points:

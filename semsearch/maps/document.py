@@ -53,12 +53,13 @@ def _data(drawn: Map) -> dict[str, Any]:
         "x": drawn.points[:, 0].round(5).tolist(),
         "y": drawn.points[:, 1].round(5).tolist(),
         "topics": [asdict(topic) for topic in drawn.topics],
-        "passages": [_told(hit) for hit in drawn.sample.passages],
+        "noun": drawn.sample.noun,
+        "passages": [_told(hit, drawn.sample.text(hit)) for hit in drawn.sample.passages],
     }
 
 
-def _told(hit: Hit) -> dict[str, Any]:
-    short = hit.text if len(hit.text) <= _LONGEST else hit.text[:_LONGEST] + " …"
+def _told(hit: Hit, text: str) -> dict[str, Any]:
+    short = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
     return {"id": hit.id, "title": hit.title, "text": short, "metadata": hit.metadata}
 
 

@@ -17,9 +17,9 @@ _OWN = ("id", "chunk", "title", "text", "source", "x", "y")
 def write_table(drawn: Map, path: Path) -> None:
     """Write a Parquet file with a row for each passage.
 
-    Its columns are id, chunk, title, text, source, x and y, and one for each field of the
-    metadata; a field of a name above is called `metadata.id`. A field whose values are of several
-    kinds is a column of JSON.
+    Its columns are id, chunk, title, text (of pictures the id), source, x and y, and one for each
+    field of the metadata; a field of a name above is called `metadata.id`. A field whose values
+    are of several kinds is a column of JSON.
 
     Raises:
         OSError: The file cannot be written.
@@ -31,6 +31,7 @@ def write_table(drawn: Map, path: Path) -> None:
     columns: dict[str, Any] = {
         name: [getattr(hit, name) for hit in passages] for name in _OWN if name not in ("x", "y")
     }
+    columns["text"] = [drawn.sample.text(hit) for hit in passages]
     columns |= {"x": drawn.points[:, 0], "y": drawn.points[:, 1]}
     for field in dict.fromkeys(name for hit in passages for name in hit.metadata):
         name = f"metadata.{field}" if field in _OWN else field

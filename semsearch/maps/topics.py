@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.stopwords import STOP_WORDS
-from semsearch.types import Hit
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _FEWEST = 40  # passages of a map that has parts
@@ -34,18 +33,18 @@ class Topic:
     name: str
 
 
-def topics(points: NDArray[np.float32], passages: Sequence[Hit]) -> list[Topic]:
-    """The parts of a map that can be named, the largest first."""
+def topics(points: NDArray[np.float32], texts: Sequence[str]) -> list[Topic]:
+    """The parts of a map that can be named by words of its passages, the largest first."""
     if len(points) < _FEWEST:
         return []
     owners = _parts(points)
-    words = [_words(hit) for hit in passages]
+    words = [_words(text) for text in texts]
     overall = Counter(word for each in words for word in each)
     found = []
     for part, size in Counter(owners.tolist()).most_common():
         members = np.flatnonzero(owners == part)
         inside = Counter(word for member in members.tolist() for word in words[member])
-        name = _name(inside, size, overall, len(passages))
+        name = _name(inside, size, overall, len(texts))
         if name:
             x, y = np.median(points[members], axis=0).tolist()
             found.append(Topic(x, y, name))
@@ -61,9 +60,8 @@ def _parts(points: NDArray[np.float32]) -> NDArray[np.int32]:
     return owners
 
 
-def _words(hit: Hit) -> set[str]:
-    found = _WORD.findall(f"{hit.title} {hit.text}".lower())
-    return {word for word in found if word not in STOP_WORDS}
+def _words(text: str) -> set[str]:
+    return {word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS}
 
 
 def _name(inside: Counter[str], size: int, overall: Counter[str], total: int) -> str:

@@ -90,7 +90,7 @@ class Maps:
 
     def _current(self, name: str) -> tuple[Index, int]:
         index = self._service.collections.get(name)
-        return index, index.info().version
+        return index, index.version
 
     def _draw(self, drawing: Drawing) -> None:
         def progress(share: float) -> None:
@@ -114,14 +114,14 @@ class Maps:
 
 
 def _answer(drawn: maps.Map) -> CollectionMap:
-    passages = drawn.sample.passages
+    passages, text = drawn.sample.passages, drawn.sample.text
     x, y = drawn.points.round(5).T.tolist() if passages else ([], [])
     values: dict[str, Any] = {
         "version": drawn.sample.version,
         "total": drawn.sample.total,
         "chunks": [hit.chunk for hit in passages],
         "ids": [hit.id for hit in passages],
-        "labels": [(hit.title or hit.text or hit.id)[:_LABEL] for hit in passages],
+        "labels": [(hit.title or text(hit) or hit.id)[:_LABEL] for hit in passages],
         "x": x,
         "y": y,
         "topics": drawn.topics,

@@ -177,7 +177,7 @@ class CollectionMap(BaseModel):
     total: int = Field(description="Passages of the collection; the map may hold a sample of them.")
     chunks: list[int] = Field(description="Keys of the passages, as hits have them.")
     ids: list[str] = Field(description="Of their documents.")
-    labels: list[str] = Field(description="Titles, or how the passages begin.")
+    labels: list[str] = Field(description="Titles, or how the passages begin; ids of pictures.")
     x: list[float] = Field(description="From 0; the longer side of the map is 1.")
     y: list[float] = Field(description="From 0; up is more.")
     topics: list[Topic] = Field(

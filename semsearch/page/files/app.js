@@ -56,7 +56,7 @@ function show() {
   const collection = collections.find(({ name }) => name === state.c);
   if (!collection) return showNothingThere();
   showForm(state, collection);
-  showMap(state);
+  showMap(state, nounOf(collection));
   if (collection.modality === "image") showMorph(state);
   else morph.leave();
   search(state, collection);
@@ -64,11 +64,13 @@ function show() {
 
 const showMorph = ({ c, from, to }, options) => morph.show(c, from, to, options);
 
-function showMap({ c, view }) {
+const nounOf = ({ modality }) => (modality === "image" ? "picture" : "passage");
+
+function showMap({ c, view }, noun) {
   const wanted = view === "map";
   document.body.classList.toggle("mapping", wanted);
   byId("map").hidden = !wanted;
-  if (wanted) map.show(c);
+  if (wanted) map.show(c, noun);
   else map.leave();
 }
 
@@ -86,7 +88,7 @@ function showForm(state, collection) {
     option.disabled = !collection.encoder && option.value !== "keyword";
     option.checked = option.value === only;
   }
-  byId("size").textContent = size(collection, ofPictures ? "picture" : "passage");
+  byId("size").textContent = size(collection);
   byId("forget").hidden = !hasToken();
   document.title = state.q ? `${state.q} · semsearch` : "semsearch";
   for (const view of ["list", "map"]) {
@@ -97,9 +99,10 @@ function showForm(state, collection) {
   }
 }
 
-function size({ documents, chunks, encoder }, noun) {
+function size(collection) {
+  const { documents, chunks, encoder } = collection;
   const made = encoder ? encoder.split("/").at(-1) : `vectors are given`;
-  return `${count(documents, "document")} · ${count(chunks, noun)} · ${made}`;
+  return `${count(documents, "document")} · ${count(chunks, nounOf(collection))} · ${made}`;
 }
 
 function showNothingThere() {

@@ -12,11 +12,11 @@ export class MapView {
     Object.assign(this, { parent, choose, collection: null, scatter: null, hits: [], like: null });
   }
 
-  /** Show the map of a collection, as soon as the server has drawn it. */
-  async show(collection) {
+  /** Show the map of a collection, as soon as the server has drawn it; a noun for what it holds. */
+  async show(collection, noun) {
     if (this.collection === collection) return;
     this.leave();
-    this.collection = collection;
+    Object.assign(this, { collection, noun });
     this.waiting = new AbortController();
     const { signal } = this.waiting;
     try {
@@ -75,16 +75,16 @@ export class MapView {
     this.scatter = new Scatter(this.parent, found, {
       label: (point) => found.labels[point],
       choose: (point) => this.choose(found.ids[point]),
-      name: `Map of ${count(found.x.length, "passage")}; arrow keys move it, + and - zoom, 0 resets`,
+      name: `Map of ${count(found.x.length, this.noun)}; arrow keys move it, + and - zoom, 0 resets`,
     });
     this.missing = element("span");
-    this.parent.append(element("p", { className: "note" }, extent(found), this.missing));
+    this.parent.append(element("p", { className: "note" }, extent(found, this.noun), this.missing));
     this.light(this.hits, this.like);
   }
 }
 
-function extent({ x, total }) {
-  const shown = count(x.length, "passage");
+function extent({ x, total }, noun) {
+  const shown = count(x.length, noun);
   return x.length < total ? `${shown}, drawn from ${total.toLocaleString("en")}` : shown;
 }
 

@@ -11,7 +11,7 @@ const scatter = new Scatter(document.getElementById("map"), data, {
     item.replaceChildren(...told(data.passages[point]));
     scatter.light(scatter.lit, point);
   },
-  name: `Map of ${data.passages.length} passages`,
+  name: `Map of ${data.passages.length} ${data.noun}s`,
 });
 
 words.addEventListener("input", find);
@@ -25,8 +25,8 @@ function find() {
   const drawn = data.passages.length.toLocaleString("en");
   const sampled = data.total > data.passages.length;
   status.textContent = asked.length
-    ? `${found.length.toLocaleString("en")} of ${drawn} passages hold them`
-    : `${drawn} passages${sampled ? `, drawn from ${data.total.toLocaleString("en")}` : ""}`;
+    ? `${found.length.toLocaleString("en")} of ${drawn} ${data.noun}s have them`
+    : `${drawn} ${data.noun}s${sampled ? `, drawn from ${data.total.toLocaleString("en")}` : ""}`;
   scatter.light(found, scatter.ringed);
 }
 
@@ -36,7 +36,7 @@ function told({ id, title, text, metadata }) {
     const shown = typeof value === "object" ? JSON.stringify(value) : String(value);
     facts.append(made("dt", field), made("dd", shown));
   }
-  return [made("h2", title || id), made("p", text), facts];
+  return [made("h2", title || id), made("p", text === id ? "" : text), facts];
 }
 
 function made(tag, text = "") {
