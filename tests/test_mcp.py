@@ -116,6 +116,15 @@ def test_all_indexes_are_searched_unless_one_is_named(url: str) -> None:
     assert filtered[0]["url"] == "semsearch:notes/notes/bread.md"
 
 
+def test_an_index_of_pictures_is_in_nobodys_way(url: str, root: Path) -> None:
+    pytest.importorskip("diffusers")
+    with semsearch.create(root / "photos", encoder="vae") as index:
+        index.ingest(REPOSITORY / "data" / "pictures" / "sea.jpg")
+    assert len(ask(url, "search", query="bread", k=2)["results"]) == 2
+    assert "holds pictures" in ask(url, "search", query="bread", index="photos")
+    assert len(ask(url, "list_indexes")["indexes"]) == 3
+
+
 def test_a_source_that_is_an_address_is_the_url(url: str) -> None:
     assert ask(url, "fetch", id="notes:moon")["url"] == "https://a.b/c"
 

@@ -769,16 +769,35 @@ def test_what_cannot_be_served_is_told_in_a_line(root: Path) -> None:
         assert "choose another" in fails(str(root), "--port", str(taken.getsockname()[1]))
 
 
+THAT_ARE_THERE = """
+[parameters]
+"path.name" = "real"
+
+[[operations]]
+include-operation-id = ["retrieve_vector_store", "search_vector_store"]
+parameters = { "path.id" = "real" }
+
+[[operations]]
+include-operation-id = ["picture", "search_with_picture", "morph"]
+
+[operations.parameters]
+"path.name" = "pictures"
+"query.id" = "pictures/sea.jpg"
+"query.start" = "pictures/sea.jpg"
+"query.end" = "pictures/apple.jpg"
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.model
+@pytest.mark.timeout(1200)
 def test_no_request_makes_the_server_fail(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis")
     with semsearch.create(root / "real", encoder=encoders.TextEncoder()) as index:
         index.add(DOCUMENTS)
-    (tmp_path / "schemathesis.toml").write_text(
-        '[parameters]\n"path.name" = "real"\n[[operations]]\nparameters = { "path.id" = "real" }\n'
-        'include-operation-id = ["retrieve_vector_store", "search_vector_store"]\n'
-    )
+    with semsearch.create(root / "pictures", encoder="vae") as index:
+        index.ingest(REPOSITORY / "data" / "pictures")
+    (tmp_path / "schemathesis.toml").write_text(THAT_ARE_THERE)
     with Process(root) as server:
         done = subprocess.run(
             [
@@ -799,5 +818,8 @@ def test_no_request_makes_the_server_fail(root: Path, tmp_path: Path) -> None:
         assert int(cases[1].replace(",", "")) >= 2000
         metrics = server.client.raw("GET", "/metrics").body.decode()
         assert set(re.findall(r'status="(\d)', metrics)) == {"2", "4"}
-        for route in ("/collections/{name}/search", "/v1/vector_stores/{id}/search"):
+        for route in (
+            *("/collections/{name}/search", "/v1/vector_stores/{id}/search"),
+            *("/collections/{name}/picture", "/collections/{name}/morph"),
+        ):
             assert f'route="{route}",status="200"' in metrics  # it came that far

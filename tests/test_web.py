@@ -352,6 +352,29 @@ def test_only_pictures_that_are_there_can_be_seen(
     assert says in problem(answer)
 
 
+def test_a_picture_that_is_uploaded_can_be_found(gallery: Client) -> None:
+    content = (PICTURES / "sea.jpg").read_bytes()
+    job = ok(gallery.upload("/collections/pictures/ingest", "mine.jpg", content))
+    while job["state"] in ("waiting", "running"):
+        time.sleep(0.01)
+        job = gallery.get(f"/jobs/{job['id']}")
+    assert (job["state"], job["report"]["added"], job["report"]["rejects"]) == ("done", 1, [])
+    body = {"like": "mine.jpg", "k": 1}
+    (hit,) = gallery.post("/collections/pictures/search", body)["hits"]
+    assert (hit["id"], hit["score"]) == ("pictures/sea.jpg", pytest.approx(1))
+    (found,) = gallery.post("/collections/pictures/get", {"ids": ["mine.jpg"]})["documents"]
+    assert found["source"] == "mine.jpg"
+    text = gallery.upload("/collections/pictures/ingest", "a.txt", b"text")
+    assert "a.txt" in problem(text)
+
+
+def test_no_message_tells_where_collections_lie(gallery: Client, root: Path) -> None:
+    for body in ({"query": "sea"}, {"query": [1.0] * 256, "mode": "keyword"}):
+        told = problem(gallery.send("POST", "/collections/pictures/search", body))
+        assert "pictures" in told
+        assert str(root) not in told
+
+
 def test_the_map_of_pictures_has_their_names(gallery: Client, projection: Projection) -> None:
     path = "/collections/pictures/map"
     while (answer := gallery.raw("GET", path)).status == 202:

@@ -191,9 +191,15 @@ def _writing(service: Service, jobs: Jobs) -> APIRouter:
             raise HTTPException(409, "too many uploads wait for their turn; try again later")
 
         def work() -> Upload:
-            _ = service.collections.get(name).encoder
+            index = service.collections.get(name)
+            modality = index.space.modality
+            _ = index.picture_encoder if modality == "image" else index.encoder
             return jobs.receive(
-                file.filename or "", file.file, id_field=id_field, text_field=text_field
+                file.filename or "",
+                file.file,
+                modality,
+                id_field=id_field,
+                text_field=text_field,
             )
 
         return JobState.of(jobs.start(name, await service.read(work), prune=prune))

@@ -18,7 +18,7 @@ from semsearch.errors import InvalidArgument, SemsearchError
 from semsearch.ingest import IngestReport, Progress
 from semsearch.server.service import Service
 from semsearch.sources import Record, Sources
-from semsearch.types import Reject
+from semsearch.types import Modality, Reject
 
 _log = logging.getLogger("semsearch.server")
 
@@ -63,9 +63,9 @@ class Upload(Sources):
     """
 
     def __init__(
-        self, path: Path, *, id_field: str | None = None, text_field: str | None = None
+        self, path: Path, modality: Modality, *, id_field: str | None, text_field: str | None
     ) -> None:
-        super().__init__([path], id_field=id_field, text_field=text_field)
+        super().__init__([path], id_field=id_field, text_field=text_field, modality=modality)
         self.name = path.name
         self.folder = path.parent
 
@@ -123,9 +123,15 @@ class Jobs:
         return len(self._tasks) >= MOST_WAITING
 
     def receive(
-        self, name: str, content: BinaryIO, *, id_field: str | None, text_field: str | None
+        self,
+        name: str,
+        content: BinaryIO,
+        modality: Modality,
+        *,
+        id_field: str | None,
+        text_field: str | None,
     ) -> Upload:
-        """Keep an uploaded file until it is ingested.
+        """Keep an uploaded file until it is ingested into an index of this modality.
 
         Raises:
             InvalidArgument: The name is no file's.
@@ -137,7 +143,7 @@ class Jobs:
         try:
             with path.open("xb") as file:
                 shutil.copyfileobj(content, file)
-            return Upload(path, id_field=id_field, text_field=text_field)
+            return Upload(path, modality, id_field=id_field, text_field=text_field)
         except OSError as error:
             shutil.rmtree(path.parent)
             raise InvalidArgument(f"file: {name!r} cannot be kept: {error.strerror}") from error

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from semsearch import __version__
 from semsearch.errors import IndexNotFound, InvalidArgument, SemsearchError
 from semsearch.server.collections import Collections
-from semsearch.types import Document, Hit
+from semsearch.types import Document, Hit, Mode
 
 _MOST = 50
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
@@ -128,21 +128,24 @@ async def _told(work: Callable[[], Done]) -> Done:
 def _search(
     collections: Collections, query: str, name: str | None, k: int, where: str | None
 ) -> Results:
-    names = collections.names() if name is None else [name]
+    names = _of_texts(collections) if name is None else [name]
     answers = [_ask(collections, one, query, k, where) for one in names]
     # By rank, not by score: scores of two models cannot be compared.
     ranked = itertools.chain.from_iterable(itertools.zip_longest(*answers))
     return Results(results=[one for one in ranked if one is not None][:k])
 
 
+def _of_texts(collections: Collections) -> list[str]:
+    """Names of the indexes that words can be looked for in: all but those of pictures."""
+    return [name for name in collections.names() if collections.get(name).space.modality != "image"]
+
+
 def _ask(
     collections: Collections, name: str, query: str, k: int, where: str | None
 ) -> list[Result]:
     index = collections.get(name)
-    words_only = index.info().encoder is None
-    hits = index.search(
-        query, k, mode="keyword" if words_only else "hybrid", where=where, group=True
-    )
+    mode: Mode = "keyword" if index.space.modality == "vector" else "hybrid"
+    hits = index.search(query, k, mode=mode, where=where, group=True)
     return [_result(name, hit) for hit in hits]
 
 

@@ -81,11 +81,12 @@ def respond(status: int, message: str, headers: Mapping[str, str] | None = None)
 def answer_with_problems(app: FastAPI) -> None:
     """Let every error of an app be answered in the one shape."""
 
-    async def semsearch_error(_: Request, error: SemsearchError) -> JSONResponse:
+    async def semsearch_error(request: Request, error: SemsearchError) -> JSONResponse:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         if status == 500:
             _log.error("%s", error)
-        return respond(status, _printable(str(error)))
+        folder = f"{request.app.state.service.collections.folder}/"  # nobody else's business
+        return respond(status, _printable(str(error).replace(folder, "")))
 
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return respond(400, _printable(_summary(error.errors())))
