@@ -6,6 +6,7 @@ any form that has the same stem. Nothing in a query is an operator.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,9 +53,9 @@ def matches(
     """All passages that hold one of the words, or those `among` these chunk keys."""
     if not words:
         return Matches(np.empty(0, np.int64), np.empty(0, np.float64))
-    rows = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))})
-    found = np.array([tuple(row) for row in rows], np.dtype("i8,f8"))
-    keys, scores = found["f0"], found["f1"]
+    row = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))}).one()
+    keys = np.array(json.loads(row[0]), np.int64)
+    scores = np.array(json.loads(row[1]), np.float64)
     if among is not None:
         kept = np.isin(keys, np.fromiter(among, np.int64))
         keys, scores = keys[kept], scores[kept]
@@ -129,9 +130,11 @@ def _rows(connection: Connection, query: str) -> Iterator[tuple[object, ...]]:
     return (tuple(row) for row in connection.exec_driver_sql(query))
 
 
+# One row of all: between two rows Python's lock is given away, and a busy server gets it back late.
 _MATCHES = text(
-    f"SELECT rowid, -bm25(keywords, {TITLE_WEIGHT}, 1.0) FROM keywords "
-    "WHERE keywords MATCH :query ORDER BY rowid"
+    "SELECT json_group_array(key), json_group_array(score) FROM ("
+    f"SELECT rowid AS key, -bm25(keywords, {TITLE_WEIGHT}, 1.0) AS score FROM keywords "
+    "WHERE keywords MATCH :query ORDER BY rowid LIMIT -1)"
 )
 _FREQUENCY = text("SELECT count(*) FROM keywords WHERE keywords MATCH :query")
 _INSERT = text(
