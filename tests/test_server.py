@@ -562,6 +562,30 @@ def test_searches_at_the_same_time_are_answered_together_and_rightly(
     assert int(found[1]) < 16
 
 
+def test_searches_that_differ_are_encoded_together_and_answered_apart(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+
+    class Counting(SlowWords):
+        def encode_queries(self, texts: Sequence[str]) -> Vectors:
+            batches.append(len(texts))
+            return super().encode_queries(texts)
+
+    monkeypatch.setattr(encoders, "load", lambda _, **__: Counting())
+    with running(app_of(root)) as client, ThreadPoolExecutor(24) as pool:
+
+        def ask(number: int) -> tuple[str, int]:
+            mode = "dense" if number % 2 else "hybrid"
+            body = {"query": "moon face", "k": 1 + number, "mode": mode, "where": "id != 'tap'"}
+            found = ids(client.post(SEARCH, body))
+            return found[0], len(found)
+
+        assert list(pool.map(ask, range(24))) == [("moon", 1), *[("moon", 2)] * 23]
+    assert sum(batches) == 24
+    assert len(batches) < 16
+
+
 # -- metrics and description ---------------------------------------------------------------------
 
 

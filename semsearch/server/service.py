@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semsearch.blend import Blend
 from semsearch.errors import IndexLocked
 from semsearch.index import Index
@@ -21,6 +24,7 @@ from semsearch.types import Hit, Mode
 
 Kind = Literal["text", "vector", "blend"]
 Query = str | tuple[float, ...] | Blend
+Vector = NDArray[np.float32]
 Done = TypeVar("Done")
 
 _READERS = 8  # threads: SQLite and the encoder let others run, more would only wait for a core
@@ -62,6 +66,13 @@ class How(NamedTuple):
     diversity: float = 0.0
 
 
+class _Asked(NamedTuple):
+    """A query, and of a text that is searched for by meaning its vector."""
+
+    query: Query
+    vector: Vector | None
+
+
 class Service:
     """The engine as requests use it; belongs to one event loop.
 
@@ -84,7 +95,8 @@ class Service:
         self._decoder = ThreadPoolExecutor(1, "decoder")  # one decode has all cores already
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writing: set[asyncio.Task[Any]] = set()
-        self._lanes = Lanes[How, Query, list[Hit]](
+        self._encodings = Lanes[str, str, Vector](self._encode_together)
+        self._lanes = Lanes[How, _Asked, list[Hit]](
             self._search_together, observe=metrics.batch.observe
         )
         self._pictures = Lanes[str, str, Pixels](self._decode_together)
@@ -105,7 +117,10 @@ class Service:
             TimeoutError: It takes too long.
         """
         async with asyncio.timeout(self.limits.seconds):
-            return await self._lanes.ask(how, query)
+            vector = None
+            if isinstance(query, str) and how.mode != "keyword":
+                vector = await self._encodings.ask(how.collection, query)
+            return await self._lanes.ask(how, _Asked(query, vector))
 
     async def decode(self, work: Callable[[], Done]) -> Done:
         """Do something that decodes pictures; one at a time, and nobody else waits for it.
@@ -175,12 +190,20 @@ class Service:
         task.add_done_callback(self._writing.discard)
         return task
 
-    async def _search_together(self, how: How, queries: Sequence[Query]) -> Sequence[list[Hit]]:
+    async def _encode_together(self, name: str, texts: Sequence[str]) -> Sequence[Vector]:
+        def work() -> list[Vector]:
+            return list(self.collections.get(name).encoder.encode_queries(texts))
+
+        return await self._in(self._readers, work)
+
+    async def _search_together(self, how: How, queries: Sequence[_Asked]) -> Sequence[list[Hit]]:
         def work() -> list[list[Hit]]:
-            asked: list[Any] = list(queries)  # of one kind: `how.kind`
+            asked: list[Any] = [one.query for one in queries]  # of one kind: `how.kind`
+            vectors = [one.vector for one in queries if one.vector is not None]
             return self.collections.get(how.collection).search(
                 asked,
                 how.k,
+                vectors=np.stack(vectors) if vectors else None,
                 mode=how.mode,
                 where=how.where,
                 group=how.group,
