@@ -96,7 +96,8 @@ class Service:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writing: set[asyncio.Task[Any]] = set()
         self._encodings = Lanes[str, str, Vector](self._encode_together)
-        self._lanes = Lanes[How, _Asked, list[Hit]](
+        self._searches = 0  # under way
+        self._lanes = Lanes[tuple[How, bool], _Asked, list[Hit]](
             self._search_together, observe=metrics.batch.observe
         )
         self._pictures = Lanes[str, str, Pixels](self._decode_together)
@@ -116,11 +117,16 @@ class Service:
         Raises:
             TimeoutError: It takes too long.
         """
-        async with asyncio.timeout(self.limits.seconds):
-            vector = None
-            if isinstance(query, str) and how.mode != "keyword":
-                vector = await self._encodings.ask(how.collection, query)
-            return await self._lanes.ask(how, _Asked(query, vector))
+        self._searches += 1
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                vector = None
+                # A lone one is encoded where it is searched for: a change of threads takes 1 ms.
+                if isinstance(query, str) and how.mode != "keyword" and self._searches > 1:
+                    vector = await self._encodings.ask(how.collection, query)
+                return await self._lanes.ask((how, vector is not None), _Asked(query, vector))
+        finally:
+            self._searches -= 1
 
     async def decode(self, work: Callable[[], Done]) -> Done:
         """Do something that decodes pictures; one at a time, and nobody else waits for it.
@@ -196,10 +202,14 @@ class Service:
 
         return await self._in(self._readers, work)
 
-    async def _search_together(self, how: How, queries: Sequence[_Asked]) -> Sequence[list[Hit]]:
+    async def _search_together(
+        self, lane: tuple[How, bool], queries: Sequence[_Asked]
+    ) -> Sequence[list[Hit]]:
+        how, _ = lane
+
         def work() -> list[list[Hit]]:
             asked: list[Any] = [one.query for one in queries]  # of one kind: `how.kind`
-            vectors = [one.vector for one in queries if one.vector is not None]
+            vectors = [one.vector for one in queries if one.vector is not None]  # all or none
             return self.collections.get(how.collection).search(
                 asked,
                 how.k,
