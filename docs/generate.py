@@ -25,9 +25,9 @@ import click
 import semsearch
 from semsearch import (
     cli,
+    codec,
     duplicates,
     evaluate,
-    imaging,
     index,
     ingest,
     latent_file,
@@ -180,7 +180,7 @@ def api_page() -> str:
         _class(semsearch.VAE),
         *images,
         *imagining,
-        *(_class(value) for value in (semsearch.Latents, latent_file.Picture, imaging.Fidelity)),
+        *(_class(value) for value in (semsearch.Latents, latent_file.Picture, codec.Fidelity)),
         "## Reports",
         *(_class(report) for report in REPORTS),
         "## Encoder",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semsearch.blend import Blend, image, like, text, vector
+    from semsearch.codec import decode_images, encode_images, fidelity, morph
     from semsearch.direction import Direction
     from semsearch.encoders import load as encoder
     from semsearch.encoders.reranker import Reranker
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         UnsupportedFormat,
     )
     from semsearch.exchange import export_latents, import_latents
-    from semsearch.imaging import decode_images, encode_images, fidelity, morph
     from semsearch.imagining import apply_direction, fit_direction, imagine, imagine_between
     from semsearch.index import Index, create, open
     from semsearch.latent_file import Latents
@@ -83,10 +83,10 @@ _HOMES = {
     "fit_direction": "imagining",
     "imagine": "imagining",
     "imagine_between": "imagining",
-    "encode_images": "imaging",
-    "decode_images": "imaging",
-    "fidelity": "imaging",
-    "morph": "imaging",
+    "encode_images": "codec",
+    "decode_images": "codec",
+    "fidelity": "codec",
+    "morph": "codec",
     "BackendError": "errors",
     "DependencyMissing": "errors",
     "IndexCorrupt": "errors",

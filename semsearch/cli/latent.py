@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from semsearch.codec import Fidelity
     from semsearch.encoders.vae import VAE
-    from semsearch.imaging import Fidelity
     from semsearch.latent_file import Latents
 
 _LATENTS = ".safetensors"
@@ -107,7 +107,7 @@ def encode(
     as_json: bool,
 ) -> None:
     """Encode IMAGES and write their latents to a safetensors file."""
-    from semsearch.imaging import encode_images
+    from semsearch.codec import encode_images
 
     vae = _load(name, size, device)
     with hint(f"encoding {display.count(len(images), 'picture')} ..."):
@@ -169,7 +169,7 @@ def _decode_ids(index_path: Path, ids: Sequence[str], out: Path, device: str | N
 
 
 def _decode_file(file: Path, name: str | None, out: Path, device: str | None) -> None:
-    from semsearch.imaging import decode_images, decoder_of
+    from semsearch.codec import decode_images, decoder_of
     from semsearch.latent_file import Latents
 
     latents = Latents.load(file)
@@ -218,7 +218,7 @@ def morph(
     VAE and size are the index's. The steps are written as an animation (-o morph.gif), as one sheet
     (-o morph.png) or as numbered pictures in a folder.
     """
-    from semsearch import imaging
+    from semsearch import codec
 
     if index_path is None:
         ends = Path(a), Path(b)
@@ -226,7 +226,7 @@ def morph(
         vae = _vae_of(stored, name, size, device)
         first, last = (_end(vae, *end) for end in zip(ends, stored, strict=True))
         with hint("decoding ..."):
-            frames = imaging.morph(vae, first, last, steps, linear=lerp)
+            frames = codec.morph(vae, first, last, steps, linear=lerp)
     else:
         frames = _morph_in(index_path, a, b, steps, device, linear=lerp)
     if out.suffix:
@@ -255,12 +255,12 @@ def _vae_of(
     stored: Sequence[Latents | None], name: str | None, size: tuple[int, int], device: str | None
 ) -> VAE:
     """The VAE that was named, at the size of latents that were given, if any were."""
-    from semsearch import imaging
+    from semsearch import codec
 
     given = next(filter(None, stored), None)
     if given is None:
         return _load(name, size, device)
-    return imaging.decoder_of(given, _named(name), device=device)
+    return codec.decoder_of(given, _named(name), device=device)
 
 
 @latent.command(
@@ -331,7 +331,7 @@ def report(
     for each of the latent), PSNR in dB and SSIM of the decoded picture. Pictures are compared as
     the VAE sees them, cut and resized.
     """
-    from semsearch.imaging import fidelity
+    from semsearch.codec import fidelity
 
     vae = _load(name, size, device)
     with hint(f"measuring {display.count(len(images), 'picture')} ..."):
@@ -365,7 +365,7 @@ def _one_latent(path: Path) -> Latents:
 
 
 def _end(vae: VAE, path: Path, stored: Latents | None) -> NDArray[np.float32]:
-    from semsearch.imaging import check_space
+    from semsearch.codec import check_space
 
     if stored is None:
         end: NDArray[np.float32] = vae.encode([path])[0]

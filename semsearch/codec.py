@@ -1,4 +1,4 @@
-"""What is done with pictures and their latents: encode files, decode, morph, measure fidelity."""
+"""Files of pictures through a VAE and back: encode, decode, morph, and measure what is lost."""
 
 from __future__ import annotations
 
