@@ -18,7 +18,15 @@ from PIL import Image
 from vaes import DATASETS, TAESD, small_model
 
 import semsearch
-from semsearch import Index, IngestError, InvalidArgument, LatentSpaceMismatch, ingest, pictures
+from semsearch import (
+    Index,
+    IngestError,
+    InvalidArgument,
+    LatentSpaceMismatch,
+    ingest,
+    pictures,
+    search_vectors,
+)
 from semsearch.cli import main
 
 NAMES = ["a.png", "b.jpg", "c.webp", "below/d.bmp"]
@@ -349,13 +357,24 @@ def test_an_index_remembers_its_vae_and_size(tmp_path: Path, vae: str) -> None:
     with semsearch.create(tmp_path / "made", encoder=vae) as made:
         made.add({"id": "a", "image": blobs(1)})
         assert made.space.latent == (4, 16, 16)
-        assert made.space.dim == 32
+        assert made.space.dim == 60
         assert made.decode("a")["a"].shape == (32, 32, 3)
     with semsearch.open(tmp_path / "made") as again:
         assert again.info().encoder == vae
         assert again.search(semsearch.image(blobs(1)))[0].score > 0.999
     with pytest.raises(LatentSpaceMismatch, match="open it with the encoder it was made with"):
         semsearch.open(tmp_path / "made", encoder=vae.replace("@32", "@48"))
+
+
+def test_an_index_whose_vectors_were_made_in_another_way_is_refused(
+    tmp_path: Path, vae: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_vectors, "RECIPE", "another recipe")
+    with semsearch.create(tmp_path / "made", encoder=vae) as made:
+        made.add({"id": "a", "image": blobs(1)})
+    monkeypatch.undo()
+    with pytest.raises(LatentSpaceMismatch, match=r"vectors are of .*, or index anew"):
+        semsearch.open(tmp_path / "made")
 
 
 @pytest.mark.parametrize(
