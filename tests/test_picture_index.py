@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,34 @@ def test_a_file_that_is_no_picture_is_a_reject_and_the_rest_goes_on(
     (photos / "cut.png").unlink()
     assert index.ingest(photos, prune=True).pruned == 0
     assert len(index) == 5
+
+
+def black_png(width: int, height: int) -> bytes:
+    """A whole file of PNG, one bit a pixel, that was never a picture in memory."""
+    head = struct.pack(">2I5B", width, height, 1, 0, 0, 0, 0)
+    packer, row = zlib.compressobj(1), bytes(1 + (width + 7) // 8)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def test_of_pictures_30000_pixels_long_a_square_is_refused_and_a_strip_is_not(
+    index: Index, photos: Path
+) -> None:
+    (photos / "square.png").write_bytes(black_png(30_000, 30_000))
+    (photos / "strip.png").write_bytes(black_png(30_000, 200))
+    report = index.ingest(photos)
+    assert (report.added, report.unchanged, report.rejected) == (1, 4, 1)
+    (reject,) = index.rejects()
+    assert Path(reject.source).name == "square.png"
+    assert reject.reason.startswith("more pixels than the limit of 89,478,485")
+    found = index.get("photos/strip.png")
+    assert found
+    assert found.metadata == {"width": 30_000, "height": 200, "format": "PNG"}
+    assert index.decode("photos/strip.png")["photos/strip.png"].max() == 0
 
 
 def test_a_picture_that_breaks_keeps_its_document(index: Index, photos: Path) -> None:
