@@ -90,6 +90,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/server_load.py
 	@$(BIN)/python benchmarks/image_recall.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"
+	@$(BIN)/python benchmarks/duplicates.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/duplicates.py --vae "$(VAE)"
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/embedded_vae.py --beside "$(VAE)"
 

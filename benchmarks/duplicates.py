@@ -41,6 +41,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = report.parser(__doc__)
     parser.add_argument("--vae", default=EMBEDDED, help="a VAE, such as DIR/taef2")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help=f"{SIZE} among them")
     parser.add_argument("--seed", type=int, default=2)
     return parser
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every size on the same pictures."""
-    sizes = [measured(options.vae, size, options.seed) for size in SIZES]
+    sizes = [measured(options.vae, size, options.seed) for size in options.sizes]
     (chosen,) = (one for one in sizes if one["size"] == SIZE)
     at = THRESHOLDS.index(DUPLICATE_PICTURES)
     found, false = chosen["found"]["mean"][at], chosen["false_pairs"][at]

@@ -31,7 +31,7 @@ Where = Mapping[str, Any] | str
 DIRECTIONS = "direction/"
 """How the names of settings begin that are directions."""
 
-DUPLICATE_PICTURES = 0.85
+DUPLICATE_PICTURES = 0.8
 """The cosine from which on two pictures are taken for copies (decision 0017)."""
 
 _LOWEST_THRESHOLD = 0.01
@@ -451,7 +451,7 @@ class Reader:
         one. Of each passage at most the 64 nearest are looked at.
 
         Args:
-            threshold: From above 0 to 1; needed for texts. By default, for pictures, 0.85: see
+            threshold: From above 0 to 1; needed for texts. By default, for pictures, 0.8: see
                 decision 0017 for how many copies it finds, and how many others.
             where: As in `search`.
 

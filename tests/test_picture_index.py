@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from encoders import PixelEncoder, WordEncoder
 from numpy.typing import NDArray
 from PIL import Image
-from vaes import DATASETS, TAESD, small_model
+from vaes import DATASETS, KODAK, TAESD, small_model
 
 import semsearch
 from semsearch import (
@@ -27,6 +27,7 @@ from semsearch import (
     LatentSpaceMismatch,
     ingest,
     pictures,
+    quality,
     search_vectors,
 )
 from semsearch.cli import main
@@ -442,6 +443,34 @@ def test_edited_copies_are_found_with_published_weights(tmp_path: Path) -> None:
             assert Path(best.id).stem.partition("_")[0] == Path(id_).stem.partition("_")[0]
         decoded: NDArray[np.uint8] = made.decode(edited[0])[edited[0]]
         assert decoded.shape == (64, 64, 3)
+
+
+@pytest.mark.datasets
+@pytest.mark.skipif(not (TAESD.is_dir() and KODAK.is_dir()), reason="needs ../shared/datasets")
+@pytest.mark.parametrize(
+    ("name", "photos", "least", "most"),
+    [
+        ("vae@256", 24, 26, 30),
+        (f"vae:{TAESD / 'taef2'}@256", 4, 29.6, 32.4),  # as the weights' source says of four
+    ],
+)
+def test_photos_are_found_by_their_copies_and_decoded_from_the_index(
+    tmp_path: Path, name: str, photos: int, least: float, most: float
+) -> None:
+    (tmp_path / "kodak").mkdir()
+    for path in sorted(KODAK.glob("*.png"))[:photos]:
+        with Image.open(path) as photo:
+            left, top = (photo.width - 256) // 2, (photo.height - 256) // 2
+            photo.crop((left, top, left + 256, top + 256)).save(tmp_path / "kodak" / path.name)
+    with semsearch.create(tmp_path / "made", encoder=name) as made:
+        assert made.ingest(tmp_path / "kodak").added == photos
+        ratios = []
+        for id_, restored in made.decode(made.ids()).items():
+            with Image.open(tmp_path / id_) as photo:
+                ratios.append(quality.psnr(np.asarray(photo), restored))
+                photo.crop((13, 13, 243, 243)).save(tmp_path / "copy.jpg", quality=40)
+            assert made.search(semsearch.image(tmp_path / "copy.jpg"), k=1)[0].id == id_
+        assert least <= np.mean(ratios) <= most
 
 
 def test_a_fifo_is_not_waited_for(photos: Path, index: Index) -> None:
