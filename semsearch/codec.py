@@ -98,7 +98,8 @@ def check_space(vae: VAE, latents: Latents) -> None:
     if latents.space.fingerprint != vae.space.fingerprint:
         raise LatentSpaceMismatch(
             f"the latents are of {latents.space}, shape {latents.space.shape}; "
-            f"the VAE's space is {vae.space}, shape {vae.space.shape}"
+            f"the VAE's space is {vae.space}, shape {vae.space.shape}; two spaces do not mix: "
+            "take the VAE and the size that encoded them"
         )
 
 

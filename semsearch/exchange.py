@@ -61,7 +61,8 @@ def import_latents(index: Index, latents: Latents) -> ingest.IngestReport:
     if latents.space.fingerprint != encoder.latent_space.fingerprint:
         raise LatentSpaceMismatch(
             f"the latents are of {latents.space}, shape {latents.space.shape}; {index.path} keeps "
-            f"those of {encoder.latent_space}, shape {encoder.latent_space.shape}"
+            f"those of {encoder.latent_space}, shape {encoder.latent_space.shape}: only latents of "
+            "one VAE and size go together"
         )
     points = encoder.points_of(latents.values)
     items = (

@@ -193,8 +193,9 @@ def save_animation(frames: Sequence[Pixels], path: Path) -> None:
 
 
 def sheet(frames: Sequence[Pixels]) -> Pixels:
-    """All frames on one white sheet, row by row, about as many rows as columns."""
-    columns = math.ceil(math.sqrt(len(frames)))
+    """All frames on one white sheet, row by row, in as many columns as leave the fewest gaps."""
+    root = math.ceil(math.sqrt(len(frames)))
+    columns = min(range(root, 2 * root), key=lambda columns: -len(frames) % columns)
     rows = math.ceil(len(frames) / columns)
     height, width = frames[0].shape[0] + _GAP, frames[0].shape[1] + _GAP
     whole = np.full((rows * height + _GAP, columns * width + _GAP, 3), 255, np.uint8)

@@ -232,7 +232,7 @@ def test_morph_is_written_as_the_name_says(
     with Image.open(tmp_path / "m.gif") as animation:
         assert (getattr(animation, "n_frames", 1), animation.size) == (10, (SIZE, SIZE))
     run("morph", a, b, "-o", tmp_path / "m.png", "--size", SIZE, "--steps", "5", "--lerp")
-    assert pictures.read(tmp_path / "m.png").shape == (2 * 36 + 4, 3 * 36 + 4, 3)
+    assert pictures.read(tmp_path / "m.png").shape == (36 + 4, 5 * 36 + 4, 3)
     for name, image in (("a", a), ("b", b)):
         run("encode", image, "-o", tmp_path / f"{name}.safetensors", "--size", SIZE)
     run("morph", tmp_path / "a.safetensors", b, "-o", tmp_path / "frames", "--steps", "3")
@@ -266,6 +266,7 @@ def test_errors_are_one_line(
     semsearch.encode_images(vae, images[:1]).save(file)
     across = run("morph", file, tmp_path / "one.safetensors", "-o", "x.gif", code=1)
     assert "the latents are of other" in across
+    assert "take the VAE and the size that encoded them" in across
     assert "expected pixels" in CliRunner().invoke(
         main, ["latent", "report", "a.png", "--size", "big"]
     ).stderr  # fmt: skip

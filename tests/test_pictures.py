@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,14 @@ def test_a_sheet_shows_every_frame_once() -> None:
     sheet = pictures.sheet(frames)
     shown = [int((sheet[..., 0] == number).sum()) for number in range(10)]
     assert shown == [30] * 10
+
+
+@pytest.mark.parametrize(
+    ("frames", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (10, 5), (13, 7), (24, 6)]
+)
+def test_a_sheet_has_few_gaps(frames: int, columns: int) -> None:
+    height, width, _ = pictures.sheet([np.zeros((6, 6, 3), np.uint8)] * frames).shape
+    assert (width, height) == (4 + 10 * columns, 4 + 10 * math.ceil(frames / columns))
 
 
 def test_a_file_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
