@@ -27,8 +27,8 @@ TESTS = Path(__file__).resolve().parent.parent
 State = dict[str, int]
 """Number of the picture of each document."""
 
-INGEST = """
-import sys, time
+INGEST = r"""
+import os, sys, time
 import semsearch
 from encoders import PixelEncoder
 from semsearch import ingest, preparation
@@ -39,7 +39,7 @@ preparation.PICTURE = ingest._WINDOW_CHARACTERS // 10
 class Slow(PixelEncoder):
     def encode_pictures(self, prepared):
         time.sleep(0.02)
-        print(len(prepared), flush=True)
+        os.write(1, b"%d\n" % len(prepared))  # whole: two threads encode
         return super().encode_pictures(prepared)
 
 with semsearch.open(sys.argv[1], encoder=Slow()) as index:
