@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from semsearch.filters import Filter
 from semsearch.snapshot import Snapshot
 from semsearch.types import Step
+from semsearch.vectors.base import Neighbours
+from semsearch.vectors.scoring import merged
 from semsearch.view import LiveSegment
 
 _MANY = 0.3
@@ -33,9 +35,6 @@ _WIDENINGS = (1, 2, 4)
 
 _LOOK_UP = 1 / 4
 """What it costs to look up whether a row matches, when all that do are, beside a single check."""
-
-_Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""`(n_queries, columns)` keys and scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +139,13 @@ def _searched(
         if live.live:
             began = perf_counter()
             result = live.search(vectors, k)
-            found.append((live.file.data.keys[result.rows], result.similarities))
+            found.append(Neighbours(live.file.data.keys[result.rows], result.similarities))
             if scope.steps is not None:
                 scope.note(f"segment {live.row.number}: {live.plan(k)}", began)
     if not found:
         return [Ranking(np.empty(0, np.int64), np.empty(0)) for _ in vectors]
-    keys, scores = _merged(found, k) if len(found) > 1 else found[0]
+    keys, scores = merged(found, k) if len(found) > 1 else found[0]
     return [
         Ranking(row_keys, scope.snapshot.cosines(row_keys, row_scores))
         for row_keys, row_scores in zip(keys, scores, strict=True)
     ]
-
-
-def _merged(found: Sequence[_Found], k: int) -> _Found:
-    """The `k` best of several segments."""
-    keys = np.concatenate([keys for keys, _ in found], axis=1)
-    scores = np.concatenate([scores for _, scores in found], axis=1)
-    order = np.lexsort((keys, -scores), axis=1)[:, :k]
-    return np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1)

@@ -90,19 +90,11 @@ def gpu_neighbours(queries: Vectors, vectors: Vectors, k: int) -> Neighbours | N
                     min(k, len(block)),
                     metric=faiss.METRIC_INNER_PRODUCT,
                 )
-            best = _merged(best, Neighbours(_complete(rows) + part.start, scores), k)
+            found = Neighbours(_complete(rows) + part.start, scores)
+            best = scoring.merged([best, found], k)
     except RuntimeError:
         return None
     return best
-
-
-def _merged(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
-    rows = np.concatenate([one.rows, other.rows], axis=1)
-    scores = np.concatenate([one.similarities, other.similarities], axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return Neighbours(
-        np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +154,16 @@ def nothing(n_queries: int) -> Neighbours:
     """Return the answer when no row may be returned: `(n_queries, 0)`."""
     shape = (n_queries, 0)
     return Neighbours(np.empty(shape, np.int64), np.empty(shape, np.float32))
+
+
+def merged(parts: Sequence[Neighbours], k: int) -> Neighbours:
+    """The best `k` for each query of several answers, equal similarities by ascending row."""
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.similarities for part in parts], axis=1)
+    best = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return Neighbours(
+        np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+    )
 
 
 def stack(parts: list[Neighbours], k: int) -> Neighbours:
