@@ -190,13 +190,12 @@ def _recall(index: Index, collection: Collection) -> dict[str, Any]:
     kinds = ", ".join(sorted({segment.kind for segment in index.info().segments}))
     texts = list(collection.queries.values())
     with index.snapshot() as reader:
+        found = [(1.0, evaluate.recall(reader, texts))]
         ids = sorted(reader.ids())
-        filters = {share: {"id": {"$lt": ids[int(share * len(ids))]}} for share in _SHARES}
-        found = [(1.0, evaluate.recall(reader, texts))] + [
-            (share, evaluate.recall(reader, texts, where=where))
-            for share, where in filters.items()
-            if share * len(ids) >= 1
-        ]
+        for share in _SHARES:
+            if matching := int(share * len(ids)):
+                where = {"id": {"$lt": ids[matching]}}
+                found.append((share, evaluate.recall(reader, texts, where=where)))
     return {"kinds": kinds, "among": [{"share": share, **asdict(row)} for share, row in found]}
 
 

@@ -262,8 +262,9 @@ class ReadTransaction:
 
     def damaged_field_indexes(self) -> list[str]:
         """The metadata fields whose index does not hold what the documents hold."""
-        problems = " ".join(self.integrity_problems())
-        return [field for field in self.indexed_fields() if f"index field {field}" in problems]
+        fields = self.indexed_fields()
+        problems = " ".join(self.integrity_problems()) if fields else ""
+        return [field for field in fields if f"index field {field}" in problems]
 
     def keyword_problem(self) -> str | None:
         """What is wrong with the keyword index, if it has one and anything is; reads all of it."""
