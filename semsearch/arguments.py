@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,14 @@ from semsearch.errors import InvalidArgument
 from semsearch.types import Document
 
 DocumentLike = Document | Mapping[str, Any]
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for `~`; as it is where there is no such user.
+
+    `Path.expanduser` raises a RuntimeError there.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def ids_of(ids: str | Iterable[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from numpy.typing import ArrayLike
 
 from semsearch import encoders, pictures
-from semsearch.arguments import DocumentLike, documents_of, ids_of, integer, matrix_of
+from semsearch.arguments import DocumentLike, documents_of, expanded, ids_of, integer, matrix_of
 from semsearch.encoders.base import AnyEncoder, Encoder, PictureEncoder
 from semsearch.errors import InvalidArgument, LatentSpaceMismatch, SemsearchError
 from semsearch.latents import normalize
@@ -538,7 +537,7 @@ def _folder(path: str | Path) -> Path:
     """Absolute, so that an open index stays the same one when the process changes its folder."""
     if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise InvalidArgument(f"path: expected the name of a folder, got {path!r}")
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 (see sources/plan.py)
+    return expanded(path).absolute()
 
 
 def _checked_chunk_tokens(wanted: int, encoder: AnyEncoder) -> int:

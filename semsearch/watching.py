@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from semsearch.arguments import expanded
 from semsearch.errors import DependencyMissing, SemsearchError, StorageError
 from semsearch.index import Index
 from semsearch.ingest import IngestReport, Progress
@@ -83,7 +84,7 @@ def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
             "watching needs watchfiles: pip install 'semsearch[watch]'"
         ) from error
     own = index.resolve()
-    named = [Path(path).expanduser() for path in paths]
+    named = [expanded(path) for path in paths]
     # A file is replaced, not written, by most editors: its folder is what tells of it.
     folders = [path if path.is_dir() else path.parent for path in named]
     for changes in watchfiles.watch(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from semsearch.arguments import expanded
 from semsearch.errors import IngestError, InvalidArgument
 from semsearch.sources.lines import lines
 
@@ -56,7 +57,7 @@ def read_collection(folder: str | Path, split: str | None = None) -> Collection:
         IngestError: A file is missing or cannot be read, or there is no such split.
         InvalidArgument: A line is wrong, or a judged query is not among the queries.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     for needed in (CORPUS, _QUERIES, _QRELS):
         if not (root / needed).exists():
             raise IngestError(

@@ -11,6 +11,7 @@ from copy import copy
 from pathlib import Path
 from typing import BinaryIO
 
+from semsearch.arguments import expanded
 from semsearch.errors import IngestError
 from semsearch.sources.beir import CORPUS
 from semsearch.sources.delimited import read_delimited
@@ -201,7 +202,7 @@ def _path(path: str | Path) -> Path:
         raise IngestError(f"expected the path of a file or folder, got {type(path).__name__}")
     if not str(path):
         raise IngestError("a path is empty; to read the current folder, use .")
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib raises without such a user)
+    return expanded(path)
 
 
 def _process_stdin() -> BinaryIO:

@@ -140,11 +140,11 @@ def _score_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield rows and their float32 scores, `(n_queries, len(rows))`, block after block."""
     size = max(1, _SCAN_SCORES // len(queries))
-    rows = None if only is None else only.rows
     copied = None if only is None else only.copied(vectors)
-    if rows is not None and copied is not None and len(rows) <= size:
-        yield rows, queries @ copied.T
+    if only is not None and copied is not None and only.count <= size:
+        yield only.rows, queries @ copied.T
         return
+    rows = None if only is None else only.rows
     if rows is not None and len(rows) <= GATHER_BELOW * len(vectors):
         for part in scoring.blocks(len(rows), min(size, _GATHER_ROWS)):
             yield rows[part], queries @ vectors[rows[part]].T
