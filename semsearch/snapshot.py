@@ -15,7 +15,7 @@ from semsearch.points import Latents, Points
 from semsearch.segment_file import Layout, corrupt
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.reading import ReadTransaction
-from semsearch.storage.rows import ChunkRow, DocumentRow, State
+from semsearch.storage.rows import ChunkRow, DocumentRow, FoundRow, State
 from semsearch.types import Chunk, Document, Hit, LatentSpace
 from semsearch.view import LiveSegment, Selection, View, sampled_keys
 
@@ -120,14 +120,21 @@ class Snapshot:
         found = self.catalog.found(keys)
         if len(found) != len(set(keys)):
             raise self._damaged("a chunk that was found is missing")
-        return [self._hit(*found[key], score) for key, score in zip(keys, scores, strict=True)]
+        return [self._hit(found[key], score) for key, score in zip(keys, scores, strict=True)]
 
-    def _hit(self, chunk: ChunkRow, document: DocumentRow | None, score: float) -> Hit:
-        if not chunk.intact:
-            raise self._damaged("a chunk that was found is damaged")
-        if document is None or not document.intact:
-            raise self._damaged("a document that was found is damaged or missing")
-        return _hit(document, chunk, score)
+    def _hit(self, row: FoundRow, score: float) -> Hit:
+        if row.damage:
+            raise self._damaged(row.damage)
+        return Hit(
+            id=row.id,
+            score=score,
+            text=row.passage,
+            metadata=_DECODER.raw_decode(row.metadata)[0],
+            source=row.source,
+            span=row.span,
+            title=row.title,
+            chunk=row.key,
+        )
 
     def cosines(
         self, keys: NDArray[np.int64], scores: NDArray[np.floating[Any]]
@@ -258,17 +265,4 @@ def _document(row: DocumentRow, chunks: Sequence[ChunkRow]) -> Document:
         title=row.title,
         metadata=json.loads(row.metadata),
         source=row.source,
-    )
-
-
-def _hit(document: DocumentRow, chunk: ChunkRow, score: float) -> Hit:
-    return Hit(
-        id=document.id,
-        score=score,
-        text=chunk.passage,
-        metadata=_DECODER.raw_decode(document.metadata)[0],
-        source=document.source,
-        span=chunk.span,
-        title=document.title,
-        chunk=chunk.key,
     )

@@ -37,7 +37,6 @@ from semsearch.storage.lock import WriterLock
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
-    FoundRow,
     SegmentRow,
     State,
     intact,
@@ -378,10 +377,13 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
         assert transaction.documents([odd.id, "nobody"]) == {odd.id: odd}
         assert transaction.document_page(0) == [document(1), odd]
         assert transaction.document_page(1) == [odd]
-        assert transaction.found([10, 12, 13]) == {
-            10: FoundRow(chunk(10, 1), document(1)),
-            12: FoundRow(chunk(12, 2), odd),
+        found = transaction.found([10, 12, 13])
+        assert {key: (row.chunk, row.document) for key, row in found.items()} == {
+            10: (chunk(10, 1), document(1)),
+            12: (chunk(12, 2), odd),
         }
+        assert (found[10].span, found[10].passage) == (Span(1, 4), "abc")
+        assert not any(row.damage for row in found.values())
         assert transaction.chunks_of([2, 7]) == {2: [chunk(12, 2), chunk(11, 2, 1)], 7: []}
         assert transaction.chunk_documents([10, 12]) == {10: 1, 12: 2}
         assert transaction.chunk_keys_between(10, 11) == [10, 11]

@@ -28,7 +28,6 @@ from semsearch.storage.rows import (
     State,
     chunk_row,
     document_row,
-    found_row,
     intact,
 )
 from semsearch.storage.upgrade import schema_checksum
@@ -167,7 +166,7 @@ class ReadTransaction:
     def found(self, keys: Iterable[int]) -> dict[int, FoundRow]:
         """Chunks by key, each with its document; keys that are not there are left out."""
         rows = self._fetch(_FOUND, json_list(keys))
-        return {row[0]: found_row(row) for row in rows}
+        return {row[0]: FoundRow._make(row) for row in rows}
 
     def chunks_of(self, documents: Iterable[int]) -> dict[int, list[ChunkRow]]:
         """All chunks of the documents with these keys, in reading order."""

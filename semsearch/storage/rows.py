@@ -72,20 +72,76 @@ class ChunkRow(NamedTuple):
     @property
     def span(self) -> Span:
         """Characters of the document's text."""
-        return Span(self.start, self.start + self.length)
+        return _span(self)
 
     @property
     def passage(self) -> str:
         """The chunk's text."""
-        offset = self.start if self.ordinal == 0 else 0
-        return self.piece[offset : offset + self.length]
+        return _passage(self)
 
 
 class FoundRow(NamedTuple):
-    """A chunk and the document it is of; None when the catalog has lost it."""
+    """A chunk beside the document it is of, all columns of both: what a hit is made of.
 
-    chunk: ChunkRow
-    document: DocumentRow | None
+    Where the catalog has lost the document, its columns are None.
+    """
+
+    key: int
+    document_key: int
+    ordinal: int
+    start: int
+    length: int
+    piece: str
+    checksum: bytes
+    key_of_document: int | None
+    id: str
+    title: str
+    metadata: str
+    source: str | None
+    hash: bytes
+    encoded: bool
+    checksum_of_document: bytes
+
+    @property
+    def chunk(self) -> ChunkRow:
+        """The chunk alone."""
+        return chunk_row(self[:_CHUNK_COLUMNS])
+
+    @property
+    def document(self) -> DocumentRow | None:
+        """The document alone."""
+        return None if self.key_of_document is None else document_row(self[_CHUNK_COLUMNS:])
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with it, if anything."""
+        if not intact(self[:_CHUNK_COLUMNS]):
+            return "a chunk that was found is damaged"
+        if self.key_of_document is None or not intact(self[_CHUNK_COLUMNS:]):
+            return "a document that was found is damaged or missing"
+        return None
+
+    @property
+    def span(self) -> Span:
+        """Characters of the document's text."""
+        return _span(self)
+
+    @property
+    def passage(self) -> str:
+        """The chunk's text."""
+        return _passage(self)
+
+
+_CHUNK_COLUMNS = len(schema.chunks.columns)
+
+
+def _span(row: ChunkRow | FoundRow) -> Span:
+    return Span(row.start, row.start + row.length)
+
+
+def _passage(row: ChunkRow | FoundRow) -> str:
+    offset = row.start if row.ordinal == 0 else 0
+    return row.piece[offset : offset + row.length]
 
 
 def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,12 +172,3 @@ def document_row(row: tuple[Any, ...]) -> DocumentRow:
 def chunk_row(row: tuple[Any, ...]) -> ChunkRow:
     """A row of `schema.chunks`."""
     return ChunkRow._make((*row[:-1], intact(row)))
-
-
-_CHUNK_COLUMNS = len(schema.chunks.columns)
-
-
-def found_row(row: tuple[Any, ...]) -> FoundRow:
-    """A row of `schema.chunks` and one of `schema.documents` (NULLs when there is none)."""
-    chunk, document = row[:_CHUNK_COLUMNS], row[_CHUNK_COLUMNS:]
-    return FoundRow(chunk_row(chunk), None if document[0] is None else document_row(document))

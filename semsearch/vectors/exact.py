@@ -107,17 +107,20 @@ def scan(queries: Vectors, vectors: Vectors, k: int, only: Allowed | None = None
     k = scoring.check_k(k, n)
     if k == 0:
         return scoring.nothing(len(queries))
+    copied = None if only is None else only.copied(vectors)
+    if only is not None and copied is not None and len(queries) == 1:
+        return scoring.best_of(only.rows, copied, queries, k)
     batches = scoring.blocks(len(queries), max(1, _BATCH_SCORES // n))
     answers = []
     for batch in batches:
-        pairs = _candidates(units(queries[batch]), vectors, k, only)
+        pairs = _candidates(scoring.units(queries[batch]), vectors, k, only)
         answers.append(scoring.rank(pairs, queries[batch], vectors, k))
     return scoring.stack(answers, k)
 
 
 def _candidates(queries: Vectors, vectors: Vectors, k: int, only: Allowed | None) -> Pairs:
     """Every pair that float32 scores cannot exclude from the best `k` of its query."""
-    margin = 2 * error_bound(vectors.shape[1])
+    margin = 2 * scoring.error_bound(vectors.shape[1])
     floor = np.full(len(queries), -np.inf, np.float32)
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
     for part, scores in _score_blocks(queries, vectors, only):
@@ -156,23 +159,3 @@ def _score_blocks(
         else:
             inside = rows[slice(*np.searchsorted(rows, (part.start, part.stop)))]
             yield inside, scores[:, inside - part.start]
-
-
-def units(queries: Vectors) -> Vectors:
-    """Scale queries to unit length, zero ones left zero: the bound below is for such."""
-    exact = queries.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    lengths[lengths == 0] = 1
-    exact /= lengths[:, np.newaxis]
-    return exact.astype(np.float32)
-
-
-def error_bound(dim: int) -> float:
-    """How far a float32 inner product of unit vectors can be from its score.
-
-    `gamma_dim = dim u / (1 - dim u)`, u = 2**-24, holds for any order of summation (Higham,
-    Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5); eight more roundings cover
-    those of the query's scaling, the score itself and lengths a little over 1.
-    """
-    rounding = (dim + 8) * 2.0**-24
-    return rounding / (1 - rounding)

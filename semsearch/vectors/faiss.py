@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semsearch.errors import BackendError, DependencyMissing
 from semsearch.vectors import scoring
 from semsearch.vectors.base import Allowed, Neighbours, Vectors
-from semsearch.vectors.exact import GATHER_BELOW, MatrixOnly, error_bound, scan, units
+from semsearch.vectors.exact import GATHER_BELOW, MatrixOnly, scan
 from semsearch.vectors.scoring import Pairs
 
 _FEW_QUERIES = 4
@@ -127,12 +127,12 @@ class FaissExact(MatrixOnly):
         available = len(self._vectors) if only is None else only.count
         k = scoring.check_k(k, available)
         fetch = min(k + self.SPARE, available)
-        found = self._candidates(units(queries), fetch, only) if k else None
+        found = self._candidates(scoring.units(queries), fetch, only) if k else None
         if found is None:
             return scan(queries, self._vectors, max(k, 1), only)
         owners = np.repeat(np.arange(len(queries)), fetch)
         answer = scoring.rank(Pairs(owners, found.rows.ravel()), queries, self._vectors, k)
-        margin = 2 * error_bound(queries.shape[1])
+        margin = 2 * scoring.error_bound(queries.shape[1])
         scores = found.similarities
         unsure = (scores[:, k - 1] - scores[:, -1] <= margin) & (fetch < available)
         if unsure.any():

@@ -131,10 +131,30 @@ def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours
 
 def rank_all(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
     """Like `rank`, with as many candidates for each query: `(n_queries, candidates)` rows."""
-    if len(queries) == 1:
-        return _rank_one(rows[0], queries, vectors, k)
+    if len(queries) == 1 and rows.size * queries.shape[1] <= _BLOCK_FLOATS:
+        return best_of(rows[0], vectors.take(rows[0], axis=0), queries, k)
     owners = np.repeat(np.arange(len(queries)), rows.shape[1])
     return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
+
+
+def best_of(rows: NDArray[np.int64], points: Vectors, query: Vectors, k: int) -> Neighbours:
+    """The best `k` of some rows for one query, ties by ascending row.
+
+    What a float32 product, off by a bounded amount, puts further than that below the k-th best
+    cannot belong to the answer; only the others are scored.
+
+    Args:
+        rows: `(n,)`, at least `k`, in any order.
+        points: `(n, dim)`: their vectors.
+        query: `(1, dim)`.
+        k: How many.
+    """
+    products = points @ units(query)[0]
+    least = np.partition(products, len(rows) - k)[len(rows) - k]
+    near = np.flatnonzero(~(products < least - 2 * error_bound(query.shape[1])))
+    rows, scores = rows[near], similarities(query, points[near])
+    best = np.lexsort((rows, -scores))[None, :k]
+    return Neighbours(rows[best], scores[best])
 
 
 def _rank_one(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
@@ -174,3 +194,23 @@ def stack(parts: list[Neighbours], k: int) -> Neighbours:
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.similarities for part in parts]),
     )
+
+
+def units(queries: Vectors) -> Vectors:
+    """Scale queries to unit length, zero ones left zero: the bound below is for such."""
+    exact = queries.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    lengths[lengths == 0] = 1
+    exact /= lengths[:, np.newaxis]
+    return exact.astype(np.float32)
+
+
+def error_bound(dim: int) -> float:
+    """How far a float32 inner product of unit vectors can be from its score.
+
+    `gamma_dim = dim u / (1 - dim u)`, u = 2**-24, holds for any order of summation (Higham,
+    Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5); eight more roundings cover
+    those of the query's scaling, the score itself and lengths a little over 1.
+    """
+    rounding = (dim + 8) * 2.0**-24
+    return rounding / (1 - rounding)
