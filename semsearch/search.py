@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
@@ -130,7 +131,7 @@ def _hits(snapshot: Snapshot, rankings: list[Ranking]) -> list[list[Hit]]:
             [score for ranking in rankings for score in ranking.scores.tolist()],
         )
     )
-    return [[next(hits) for _ in ranking.keys] for ranking in rankings]
+    return [list(islice(hits, len(ranking.keys))) for ranking in rankings]
 
 
 def _reordered(

@@ -190,6 +190,8 @@ class Lists:
 
     def __init__(self, index: Any) -> None:
         self._index = index
+        self.count = int(index.nlist)
+        """Number of lists."""
         self._unfiltered: dict[int, Any] = {}
         self._filtered: WeakKeyDictionary[Allowed, Any] = WeakKeyDictionary()
 
@@ -221,11 +223,6 @@ class Lists:
     def shape(self) -> tuple[int, int]:
         """Number of rows, and of their components."""
         return self._index.ntotal, self._index.d
-
-    @property
-    def count(self) -> int:
-        """Number of lists."""
-        return int(self._index.nlist)
 
     @property
     def centres(self) -> Vectors:

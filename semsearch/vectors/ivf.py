@@ -190,9 +190,9 @@ class IVF:
         narrow = only is not None and only.count < _WIDE * n
         find = self._reached_candidates(only) if narrow and only else self._candidates(only)
         found = self._completed(find, queries, plan.scored, plan.lists)
-        unranked = found[:, -1] < 0  # a query of zeros, or rows all alike: no code tells them apart
-        if not unranked.any():
+        if _complete(found):
             return scoring.rank_all(found, queries, self._vectors, k)
+        unranked = found[:, -1] < 0  # a query of zeros, or rows all alike: no code tells them apart
         found[unranked] = np.arange(plan.scored)
         answer = scoring.rank_all(found, queries, self._vectors, k)
         again = self._scan(queries[unranked], k, only)
@@ -206,8 +206,8 @@ class IVF:
     def _completed(self, find: Find, queries: Vectors, fetch: int, probes: int) -> Rows:
         """`(n_queries, fetch)` candidates, looking further where the lists hold too few."""
         found = find(queries, fetch, probes)
-        short = np.flatnonzero(found[:, -1] < 0)
-        if len(short) and probes < self._lists.count:
+        if not _complete(found) and probes < self._lists.count:
+            short = np.flatnonzero(found[:, -1] < 0)
             found[short] = self._completed(find, queries[short], fetch, 4 * probes)
         return found
 
@@ -308,6 +308,10 @@ class IVF:
             return cls(vectors, Lists.from_bytes(body[end:]), header)
         except BackendError as error:
             raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
+
+
+def _complete(found: Rows) -> bool:
+    return not len(found) or found[:, -1].min() >= 0
 
 
 def _aim(target_recall: float) -> float:

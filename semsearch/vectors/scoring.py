@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,6 @@ from semsearch.vectors.base import Allowed, Neighbours, Vectors
 LONGEST_QUERY = 1e30
 SHORTEST_QUERY = 1e-30
 """Between these lengths no similarity over- or underflows float32 enough to change an order."""
-
-_SMALL, _LARGE = 1e-20, 1e20
-"""Where the largest component of a query is between these, its length is well within."""
 
 _BLOCK_FLOATS = 2**20
 """Components rescored at a time: 8 MiB of float64."""
@@ -56,7 +54,7 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
         raise InvalidArgument(
             f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
         )
-    if len(array) == 1 and _SMALL < float(np.abs(array).max()) < _LARGE:  # the usual case, quickly
+    if len(array) == 1 and SHORTEST_QUERY <= _length(array[0]) <= LONGEST_QUERY:  # as most do
         return np.ascontiguousarray(array, dtype=np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
@@ -67,6 +65,11 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
             f"{SHORTEST_QUERY:g} to {LONGEST_QUERY:g}"
         )
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _length(query: NDArray[Any]) -> float:
+    exact = query.astype(np.float64)
+    return math.sqrt(exact @ exact)
 
 
 def check_allowed(allowed: Allowed | None, n: int) -> Allowed | None:
@@ -109,8 +112,9 @@ def similarities(queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
     """
     products = rows.astype(np.float64)
     products *= queries
-    scores: NDArray[np.float32] = products.sum(axis=1).astype(np.float32)
-    return np.add(scores, np.float32(0), out=scores)
+    scores: NDArray[np.float32] = np.add.reduce(products, axis=1).astype(np.float32)
+    scores += 0
+    return scores
 
 
 def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
@@ -149,9 +153,10 @@ def best_of(rows: NDArray[np.int64], points: Vectors, query: Vectors, k: int) ->
         query: `(1, dim)`.
         k: How many.
     """
-    products = points @ units(query)[0]
-    least = np.partition(products, len(rows) - k)[len(rows) - k]
-    near = np.flatnonzero(~(products < least - 2 * error_bound(query.shape[1])))
+    products = points @ query[0]
+    order = products.argsort()  # NaN last: a damaged vector is not passed over
+    margin = 2 * error_bound(query.shape[1]) * _length(query[0])
+    near = order[products.searchsorted(products[order[-k]] - margin, sorter=order) :]
     rows, scores = rows[near], similarities(query, points[near])
     best = np.lexsort((rows, -scores))[None, :k]
     return Neighbours(rows[best], scores[best])
