@@ -20,7 +20,6 @@ from semsearch.errors import (
 )
 from semsearch.segment_file import Layout
 from semsearch.snapshot import Snapshot
-from semsearch.storage import field_index
 from semsearch.storage.catalog import Catalog
 from semsearch.storage.durable import storage_errors, sync
 from semsearch.storage.lock import WriterLock
@@ -69,6 +68,8 @@ class Store:
             IndexExists: There is one already.
             StorageError: Disk full, no permission, `path` is a file or a folder of other things.
         """
+        from semsearch.storage import field_index
+
         field_index.definitions(index_fields)
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)

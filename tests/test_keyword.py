@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import semsearch
 from semsearch import Hit, Index, InvalidArgument, UnsupportedFormat
 from semsearch.search import KEYWORD_WEIGHT
-from semsearch.storage import schema
 from semsearch.storage.checksum import older_row_checksum
+from semsearch.storage.format import FORMAT_VERSION
 from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
 from semsearch.types import Mode
 
@@ -263,7 +263,7 @@ def test_an_index_of_format_1_is_read_and_upgraded_by_the_next_write(index: Inde
         with pytest.raises(UnsupportedFormat, match="semsearch optimize"):
             index.search("cat", mode=mode)
     index.delete([])
-    assert index.info().format == schema.FORMAT_VERSION == 3
+    assert index.info().format == FORMAT_VERSION == 3
     assert index.search("cat pump", mode="keyword") == before
     assert index.verify().ok
 

@@ -40,7 +40,6 @@ from semsearch.storage.rows import (
     SegmentRow,
     State,
     intact,
-    sealed,
 )
 from semsearch.storage.segments import SegmentHeader, read_segment, write_segment
 from semsearch.storage.writing import WriteTransaction
@@ -210,7 +209,7 @@ class Number(IntEnum):
 def test_a_row_is_sealed_as_it_will_be_read() -> None:
     with sqlite3.connect(":memory:") as connection:
         for source, position in [(np.str_("a"), Number.ONE), (Word.ONE, True)]:
-            (row,) = sealed(
+            (row,) = schema.sealed(
                 schema.rejects, [{"source": source, "position": position, "reason": ""}]
             )
             read = connection.execute("SELECT ?, ?, ?, ?", tuple(row.values())).fetchone()

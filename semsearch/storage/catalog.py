@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sqlite3
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Engine, insert
+from typing import TYPE_CHECKING, Any
 
 from semsearch.errors import IndexCorrupt
-from semsearch.storage import keywords, schema
 from semsearch.storage.connection import (
     BUSY_SECONDS,
     catalog_errors,
-    end_transaction,
-    engine_of,
+    connect,
     read_only_mode,
 )
 from semsearch.storage.durable import sync
+from semsearch.storage.format import FORMAT_VERSION
 from semsearch.storage.reading import ReadTransaction
-from semsearch.storage.rows import State, sealed
-from semsearch.storage.upgrade import record_schema
-from semsearch.storage.writing import WriteTransaction
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from semsearch.storage.writing import WriteTransaction
+
+# What writes, and SQLAlchemy with it, is imported by what writes: a process that only asks starts
+# sooner.
 
 _IDLE = 4
 
@@ -34,11 +36,11 @@ _IDLE = 4
 class Catalog:
     """Connections to one `catalog.db`; every access is inside `read()` or `write()`."""
 
-    def __init__(self, path: Path, engine: Engine, *, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
         self.writable = writable
-        self._engine = engine
-        self._idle: deque[Connection] = deque()
+        self._mode = "rw" if writable else read_only_mode(path)
+        self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
 
     @classmethod
@@ -50,21 +52,15 @@ class Catalog:
         Raises:
             StorageError: Disk full, no permission, ...
         """
+        from semsearch.storage.engine import engine_of
+        from semsearch.storage.writing import WriteTransaction
+
         temporary = path.with_name(path.name + ".tmp")
         temporary.unlink(missing_ok=True)
         engine = engine_of(temporary, "rwc")
         try:
             with catalog_errors(path), engine.begin() as connection:
-                schema.metadata.create_all(connection)
-                keywords.create(connection)
-                rows = [{"key": key, "value": json.dumps(value)} for key, value in settings.items()]
-                if rows:
-                    connection.execute(insert(schema.settings), sealed(schema.settings, rows))
-                first = {"id": 1, **asdict(State(1, 1, 1, 0, 0))}
-                connection.execute(insert(schema.state), sealed(schema.state, [first]))
-                connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-                record_schema(connection)
-                WriteTransaction(connection, path).index_fields(index_fields)
+                WriteTransaction(connection, path).create(settings, index_fields)
         finally:
             engine.dispose()
         sync(temporary)
@@ -85,49 +81,52 @@ class Catalog:
         if not path.stat().st_size:  # to SQLite, a database without tables
             raise IndexCorrupt(f"{path}: the file is empty; restore it from a backup")
         writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-        engine = engine_of(path, "rw" if writable else read_only_mode(path))
-        catalog = cls(path, engine, writable=writable)
-        try:
-            with catalog.read() as transaction:
-                transaction.check_format()
-        except BaseException:
-            engine.dispose()
-            raise
+        catalog = cls(path, writable=writable)
+        with catalog.read() as transaction:
+            transaction.check_format()
         return catalog
 
     @contextmanager
     def read(self) -> Iterator[ReadTransaction]:
         """One consistent view: what other processes commit meanwhile is not seen."""
-        with catalog_errors(self.path):
-            # Kept between reads: to take one from the pool and give it back takes SQLAlchemy as
-            # long as SQLite takes for what a search reads.
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._engine.connect()
-            try:
-                yield ReadTransaction(connection, self.path)
-            except BaseException:
-                connection.close()
-                raise
-            end_transaction(connection)
-            if self._closed or len(self._idle) >= _IDLE:
-                connection.close()
-            else:
-                self._idle.append(connection)
+        with catalog_errors(self.path), self._connection() as connection:
+            yield ReadTransaction(connection, self.path)
+            connection.rollback()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect(self.path, self._mode)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed or len(self._idle) >= _IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from semsearch.storage.engine import engine_of
+
+        return engine_of(self.path, self._mode)
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
         """All or nothing; durable when the block has been left without an exception."""
-        with catalog_errors(self.path), self._engine.connect() as connection:
-            writing = connection.execution_options(semsearch_begin="IMMEDIATE")
-            with writing.begin():
-                yield WriteTransaction(writing, self.path)
+        from semsearch.storage.writing import WriteTransaction
+
+        with catalog_errors(self.path), self._engine.begin() as connection:
+            yield WriteTransaction(connection, self.path)
 
     def upgrade(self) -> None:
         """Bring an older format to the newest, in one transaction; only for the writer."""
         with self.read() as transaction:
-            if transaction.format == schema.FORMAT_VERSION:
+            if transaction.format == FORMAT_VERSION:
                 return
         with self.write() as transaction:
             transaction.upgrade()
@@ -139,20 +138,16 @@ class Catalog:
         """
         with self.write() as transaction:
             transaction.merge_keywords()
-        with catalog_errors(self.path):
-            raw = self._engine.raw_connection()
-            cursor = raw.cursor()
-            try:
-                cursor.execute("PRAGMA incremental_vacuum").fetchall()
-                cursor.execute("PRAGMA busy_timeout = 0")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
-                raw.close()
+        with catalog_errors(self.path), self._connection() as connection:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
 
     def close(self) -> None:
         """Close all connections; the last one empties the write-ahead log."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
-        self._engine.dispose()
+        if "_engine" in vars(self):
+            self._engine.dispose()

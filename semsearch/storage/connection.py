@@ -7,17 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from semsearch.errors import IndexCorrupt, IndexLocked, StorageError
 
 BUSY_SECONDS = 30.0
 """How long another process's transaction is waited for."""
-
 
 _CACHE_KIB = 32_768
 """Pages that a connection keeps between queries, as far as it reads so many."""
@@ -32,31 +26,21 @@ def read_only_mode(path: Path) -> str:
     return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
 
 
-def engine_of(path: Path, mode: str) -> Engine:
-    """Connections to the file; `mode` is that of SQLite's URIs, "rwc" makes a new one.
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to the file, in no transaction; `mode` is that of SQLite's URIs.
 
-    A transaction is `BEGIN DEFERRED`, or what the execution option `semsearch_begin` says.
+    "rwc" makes a new one.
     """
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1)
-    event.listen(engine, "connect", _configure_new if mode == "rwc" else _configure)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _configure_new(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only settable before the first table
-    connection.execute("PRAGMA journal_mode = WAL")
-    _configure(connection, entry)
-
-
-def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    if mode == "rwc":
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
+        connection.execute("PRAGMA journal_mode = WAL")
     # FULL: the log is flushed in every commit, so that one that was acknowledged survives a power
     # cut (sqlite.org/pragma.html#pragma_synchronous); fullfsync is its meaning on macOS.
     for pragma in (
@@ -70,6 +54,7 @@ def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> N
         f"cache_size = -{_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 @cache
@@ -89,34 +74,11 @@ def _trusted_schema() -> str:
     return "OFF"
 
 
-def dbapi_connection(connection: Connection) -> sqlite3.Connection:
-    """What SQLAlchemy wraps."""
-    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
-
-
-def end_transaction(connection: Connection) -> None:
-    """End what SQLAlchemy or `ReadTransaction` itself has begun."""
-    if connection.in_transaction():
-        connection.rollback()
-    else:
-        dbapi_connection(connection).rollback()
-
-
-def _begin(connection: Connection) -> None:
-    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
-    if dbapi_connection(connection).in_transaction:  # see ReadTransaction._fetch
-        return
-    how = connection.get_execution_options().get("semsearch_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {how}")
-
-
 @contextmanager
 def catalog_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about `path` into ours."""
     try:
         yield
-    except DBAPIError as error:
-        raise _mapped(path, error.orig) from error
     except (sqlite3.Error, UnicodeDecodeError) as error:  # its messages may quote damaged bytes
         raise _mapped(path, error) from error
 
@@ -133,7 +95,7 @@ _DAMAGE = (
 )
 
 
-def _mapped(path: Path, error: BaseException | None) -> StorageError:
+def _mapped(path: Path, error: BaseException) -> StorageError:
     # Extended codes carry the primary one in their low byte; text that is no UTF-8 has no code.
     extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     code = extended & 0xFF

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
@@ -15,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, text
 
 from semsearch.stopwords import STOP_WORDS
-from semsearch.storage import schema
+
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""What words are to the keyword index: runs of letters and digits, by their stems."""
 
 MOST_WORDS = 1000
 """Different words of a query that are looked up; of a longer one the first."""
@@ -48,12 +50,12 @@ def words_of(query: str) -> list[str]:
 
 
 def matches(
-    connection: Connection, words: Sequence[str], among: Iterable[int] | None = None
+    connection: sqlite3.Connection, words: Sequence[str], among: Iterable[int] | None = None
 ) -> Matches:
     """All passages that hold one of the words, or those `among` these chunk keys."""
     if not words:
         return Matches(np.empty(0, np.int64), np.empty(0, np.float64))
-    row = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))}).one()
+    row = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))}).fetchone()
     keys = np.array(json.loads(row[0]), np.int64)
     scores = np.array(json.loads(row[1]), np.float64)
     if among is not None:
@@ -62,7 +64,7 @@ def matches(
     return Matches(keys, scores)
 
 
-def norm(connection: Connection, words: Sequence[str], passages: int) -> float:
+def norm(connection: sqlite3.Connection, words: Sequence[str], passages: int) -> float:
     """Length of a query as a vector of what each word contributes at most; above 0.
 
     That is (k1 + 1) times its inverse document frequency, as FTS5 computes it (https://sqlite.org/fts5.html#the_bm25_function).
@@ -72,76 +74,93 @@ def norm(connection: Connection, words: Sequence[str], passages: int) -> float:
     return float((_K1 + 1) * np.linalg.norm(idf))
 
 
-def _frequency(connection: Connection, word: str) -> int:
-    return int(connection.execute(_FREQUENCY, {"query": _quoted(word)}).scalar_one())
+def _frequency(connection: sqlite3.Connection, word: str) -> int:
+    return int(connection.execute(_FREQUENCY, {"query": _quoted(word)}).fetchone()[0])
 
 
 def _quoted(word: str) -> str:
     return f'"{word}"'
 
 
-def create(connection: Connection) -> None:
+def create(connection: sqlite3.Connection) -> None:
     """Make the index, and fill it with the chunks that are there."""
-    for statement in schema.KEYWORD_INDEX:
-        connection.exec_driver_sql(statement)
+    for statement in _INDEX:
+        connection.execute(statement)
     rebuild(connection)
 
 
-def insert(connection: Connection, keys: str) -> None:
+def insert(connection: sqlite3.Connection, keys: str) -> None:
     """Take in chunks, whose rows and documents are there already; `keys` is a JSON list."""
     connection.execute(_INSERT, {"keys": keys})
 
 
-def delete(connection: Connection, keys: str) -> None:
+def delete(connection: sqlite3.Connection, keys: str) -> None:
     """Take out chunks, whose rows and documents are still as they were taken in."""
     connection.execute(_DELETE, {"keys": keys})
 
 
-def rebuild(connection: Connection) -> None:
+def rebuild(connection: sqlite3.Connection) -> None:
     """Make it anew from the texts."""
-    connection.exec_driver_sql("INSERT INTO keywords(keywords) VALUES ('rebuild')")
+    connection.execute("INSERT INTO keywords(keywords) VALUES ('rebuild')")
 
 
-def merge(connection: Connection) -> None:
+def merge(connection: sqlite3.Connection) -> None:
     """Make it as small and as quick as it gets; drops what is left of deleted texts."""
-    connection.exec_driver_sql("INSERT INTO keywords(keywords) VALUES ('optimize')")
+    connection.execute("INSERT INTO keywords(keywords) VALUES ('optimize')")
 
 
-def agrees(connection: Connection) -> bool:
+def agrees(connection: sqlite3.Connection) -> bool:
     """Whether it holds exactly the words of all passages, by building another beside it.
 
     FTS5's own 'integrity-check' would need the right to write, and keep writers waiting.
     """
     for statement in _FRESH:
-        connection.exec_driver_sql(statement)
+        connection.execute(statement)
     try:
         return all(_equal(connection, query) for query in _COMPARED)
     finally:
         for table in ("fresh_words", "stored_words", "fresh"):
-            connection.exec_driver_sql(f"DROP TABLE temp.{table}")
+            connection.execute(f"DROP TABLE temp.{table}")
 
 
-def _equal(connection: Connection, queries: tuple[str, str]) -> bool:
+def _equal(connection: sqlite3.Connection, queries: tuple[str, str]) -> bool:
     stored, fresh = (_rows(connection, query) for query in queries)
     return all(left == right for left, right in zip_longest(stored, fresh))
 
 
-def _rows(connection: Connection, query: str) -> Iterator[tuple[object, ...]]:
-    return (tuple(row) for row in connection.exec_driver_sql(query))
+def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    return connection.execute(query)
 
+
+# The keyword index, since format 2: one row for each chunk, under its key. Its text is not stored
+# again: FTS5 reads it through the view to rebuild, and a writer when it takes a chunk out.
+_INDEX = (
+    """
+    CREATE VIEW passages AS
+    SELECT chunks.key AS key, documents.title AS title, chunks.piece AS body
+    FROM chunks JOIN documents ON documents.key = chunks.document
+    """,
+    f"""
+    CREATE VIRTUAL TABLE keywords USING fts5(
+        title, body, content='passages', content_rowid='key',
+        tokenize='{TOKENIZER}'
+    )
+    """,
+)
+"""Statements that make it: https://sqlite.org/fts5.html#external_content_tables."""
 
 # One row of all: between two rows Python's lock is given away, and a busy server gets it back late.
-_MATCHES = text(
+_MATCHES = (
     "SELECT json_group_array(key), json_group_array(score) FROM ("
     f"SELECT rowid AS key, -bm25(keywords, {TITLE_WEIGHT}, 1.0) AS score FROM keywords "
     "WHERE keywords MATCH :query ORDER BY rowid LIMIT -1)"
 )
-_FREQUENCY = text("SELECT count(*) FROM keywords WHERE keywords MATCH :query")
-_INSERT = text(
+_FREQUENCY = "SELECT count(*) FROM keywords WHERE keywords MATCH :query"
+_INSERT = (
     "INSERT INTO keywords(rowid, title, body) "
     "SELECT key, title, body FROM passages WHERE key IN (SELECT value FROM json_each(:keys))"
 )
-_DELETE = text(
+_DELETE = (
     "INSERT INTO keywords(keywords, rowid, title, body) "
     "SELECT 'delete', key, title, body FROM passages "
     "WHERE key IN (SELECT value FROM json_each(:keys))"

@@ -1,13 +1,10 @@
-"""Rows of the catalog's tables, and the checksum that each of them carries."""
+"""Rows of the catalog's tables as they are read, each with its checksum last."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Table
-
-from semsearch.storage import schema
 from semsearch.storage.checksum import older_row_checksum, row_checksum
 from semsearch.types import Span
 
@@ -132,7 +129,7 @@ class FoundRow(NamedTuple):
         return _passage(self)
 
 
-_CHUNK_COLUMNS = len(schema.chunks.columns)
+_CHUNK_COLUMNS = len(ChunkRow._fields)
 
 
 def _span(row: ChunkRow | FoundRow) -> Span:
@@ -142,20 +139,6 @@ def _span(row: ChunkRow | FoundRow) -> Span:
 def _passage(row: ChunkRow | FoundRow) -> str:
     offset = row.start if row.ordinal == 0 else 0
     return row.piece[offset : offset + row.length]
-
-
-def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a table with their checksums; of what else they hold only its columns are kept."""
-    names = [column.name for column in table.columns if column is not table.c.checksum]
-    values = [tuple(_as_read(row[name]) for name in names) for row in rows]
-    return [{**dict(zip(names, row, strict=True)), "checksum": row_checksum(row)} for row in values]
-
-
-def _as_read(value: Any) -> Any:
-    """A value as SQLite will give it back: a text or a number of no class derived from them."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    return int.__int__(value) if isinstance(value, int) else value
 
 
 def intact(row: tuple[Any, ...]) -> bool:

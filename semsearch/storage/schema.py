@@ -1,6 +1,8 @@
-"""Tables of the catalog, and the numbers by which SQLite recognises one of ours."""
+"""Tables of the catalog, as they are made and written."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
@@ -14,11 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-APPLICATION_ID = 0x53454D53
-"""`PRAGMA application_id` of every catalog: "SEMS"."""
-
-FORMAT_VERSION = 3
-"""`PRAGMA user_version`: raised whenever an older semsearch could misread the directory."""
+from semsearch.storage.checksum import row_checksum
 
 metadata = MetaData()
 
@@ -114,22 +112,16 @@ rejects = Table(
     Column("checksum", LargeBinary, nullable=False),
 )
 
-TOKENIZER = "porter unicode61 remove_diacritics 2"
-"""What words are to the keyword index: runs of letters and digits, by their stems."""
 
-# The keyword index, since format 2: one row for each chunk, under its key. Its text is not stored
-# again: FTS5 reads it through the view to rebuild, and a writer when it takes a chunk out.
-KEYWORD_INDEX = (
-    """
-    CREATE VIEW passages AS
-    SELECT chunks.key AS key, documents.title AS title, chunks.piece AS body
-    FROM chunks JOIN documents ON documents.key = chunks.document
-    """,
-    f"""
-    CREATE VIRTUAL TABLE keywords USING fts5(
-        title, body, content='passages', content_rowid='key',
-        tokenize='{TOKENIZER}'
-    )
-    """,
-)
-"""Statements that make it: https://sqlite.org/fts5.html#external_content_tables."""
+def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table with their checksums; of what else they hold only its columns are kept."""
+    names = [column.name for column in table.columns if column is not table.c.checksum]
+    values = [tuple(_as_read(row[name]) for name in names) for row in rows]
+    return [{**dict(zip(names, row, strict=True)), "checksum": row_checksum(row)} for row in values]
+
+
+def _as_read(value: Any) -> Any:
+    """A value as SQLite will give it back: a text or a number of no class derived from them."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__int__(value) if isinstance(value, int) else value

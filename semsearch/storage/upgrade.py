@@ -7,8 +7,9 @@ import json
 from sqlalchemy import Connection, insert
 
 from semsearch.storage import keywords, schema
-from semsearch.storage.checksum import older_row_checksum
-from semsearch.storage.rows import sealed
+from semsearch.storage.engine import dbapi_connection
+from semsearch.storage.format import FORMAT_VERSION
+from semsearch.storage.reading import schema_checksum
 
 
 def upgrade(connection: Connection, version: int) -> None:
@@ -19,21 +20,13 @@ def upgrade(connection: Connection, version: int) -> None:
       what it has: no segment of an older index holds latents, and both checksums are read.
     """
     if version < 2:
-        keywords.create(connection)
+        keywords.create(dbapi_connection(connection))
     record_schema(connection)
 
 
 def record_schema(connection: Connection) -> None:
     """Write down the format, and what the tables look like, for `verify` to compare."""
-    row = {"key": "schema", "value": json.dumps(schema_checksum(connection))}
+    row = {"key": "schema", "value": json.dumps(schema_checksum(dbapi_connection(connection)))}
     statement = insert(schema.settings).prefix_with("OR REPLACE")
-    connection.execute(statement, sealed(schema.settings, [row]))
-    connection.exec_driver_sql(f"PRAGMA user_version = {schema.FORMAT_VERSION}")
-
-
-def schema_checksum(connection: Connection) -> str:
-    """Checksum, in hex, of the definitions of all tables and indexes."""
-    rows = connection.exec_driver_sql(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
-    )
-    return older_row_checksum(value for row in rows for value in row).hex()
+    connection.execute(statement, schema.sealed(schema.settings, [row]))
+    connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT_VERSION}")

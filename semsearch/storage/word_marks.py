@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 
-from semsearch.storage.keywords import words_of
-from semsearch.storage.schema import TOKENIZER
+from semsearch.storage.keywords import TOKENIZER, words_of
 from semsearch.types import Span
 
 # No character of any text: Unicode keeps these two for a program's own use.
