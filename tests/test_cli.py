@@ -239,6 +239,11 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
 # -- errors ----------------------------------------------------------------------------------
 
 
+def test_an_id_alone_is_no_file_of_latents(tmp_path: Path) -> None:
+    line = fail("latent", "decode", "photos/a.jpg", "-o", tmp_path / "a.png")
+    assert line.endswith("photos/a.jpg: no such file; a picture of an index goes with --index")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

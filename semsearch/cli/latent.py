@@ -172,6 +172,8 @@ def _decode_file(file: Path, name: str | None, out: Path, device: str | None) ->
     from semsearch.codec import decode_images, decoder_of
     from semsearch.latent_file import Latents
 
+    if not file.exists():
+        raise InvalidArgument(f"{file}: no such file; a picture of an index goes with --index")
     latents = Latents.load(file)
     vae = decoder_of(latents, _named(name), device=device)
     if out.suffix and len(latents) != 1:
