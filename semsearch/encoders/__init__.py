@@ -9,9 +9,9 @@ from semsearch.encoders.base import (
     PictureEncoder,
     RuntimeFallbackWarning,
     TruncationWarning,
+    of_pictures,
 )
 from semsearch.encoders.model_folder import MINILM
-from semsearch.encoders.picture import VAEEncoder, is_name
 from semsearch.encoders.runtimes import check as check_runtime
 from semsearch.encoders.text import TextEncoder
 from semsearch.errors import InvalidArgument
@@ -25,7 +25,6 @@ __all__ = [
     "RuntimeFallbackWarning",
     "TextEncoder",
     "TruncationWarning",
-    "VAEEncoder",
     "check_runtime",
     "load",
     "load_any",
@@ -45,7 +44,7 @@ def load(name: str = MINILM, *, device: str | None = None, runtime: str = "auto"
         InvalidArgument: There is no such model here, it is not a text encoder, or no such runtime.
         DependencyMissing: The packaged weights are not installed.
     """
-    if is_name(name):
+    if of_pictures(name):
         raise InvalidArgument(f"{name} encodes pictures; name an encoder of texts")
     return TextEncoder(name, device=device, runtime=runtime)
 
@@ -63,8 +62,10 @@ def load_any(name: str, *, device: str | None = None, runtime: str = "auto") -> 
         DependencyMissing: The packaged weights are not installed.
         BackendError: The weights of a VAE cannot be read.
     """
-    if not is_name(name):
+    if not of_pictures(name):
         return load(name, device=device, runtime=runtime)
+    from semsearch.encoders.picture import VAEEncoder  # only where pictures are
+
     check_runtime(runtime, device)
     if runtime == "openvino":
         raise InvalidArgument(f"runtime 'openvino' does not run {name}; leave it out")

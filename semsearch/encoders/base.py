@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -119,3 +120,11 @@ class PictureEncoder(Protocol):
 
 AnyEncoder = Encoder | PictureEncoder
 """Of texts or of pictures: its `space.modality` says which."""
+
+PICTURES = "vae"
+"""An encoder's name is of pictures when it is this, or begins with it and a colon or an @."""
+
+
+def of_pictures(name: object) -> bool:
+    """Whether a name is that of an encoder of pictures."""
+    return isinstance(name, str) and re.split("[:@]", name, maxsplit=1)[0] == PICTURES

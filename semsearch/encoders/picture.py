@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch import search_vectors
+from semsearch.encoders.base import PICTURES
 from semsearch.encoders.vae import VAE
 from semsearch.encoders.vae_files import EMBEDDED
 from semsearch.pictures import Pixels
 from semsearch.points import Points
 from semsearch.types import LatentSpace
-
-KIND = "vae"
-"""An encoder's name is of pictures when it is this, or begins with it and a colon or an @."""
 
 SIZE = 64
 """Width and height of the pictures of an index in pixels, unless the name says another."""
@@ -60,7 +58,7 @@ class VAEEncoder:
     def name(self) -> str:
         """What `VAEEncoder` takes to get this encoder again."""
         size = self.vae.size.width
-        return f"{KIND}:{self.vae.name}" + (f"@{size}" if size != SIZE else "")
+        return f"{PICTURES}:{self.vae.name}" + (f"@{size}" if size != SIZE else "")
 
     @cached_property
     def space(self) -> LatentSpace:
@@ -111,12 +109,7 @@ class VAEEncoder:
         return self.vae.decode(latents.reshape(-1, *self.vae.shape).astype(np.float32))
 
 
-def is_name(name: object) -> bool:
-    """Whether a name is that of an encoder of pictures."""
-    return isinstance(name, str) and re.split("[:@]", name, maxsplit=1)[0] == KIND
-
-
 def _vae_of(name: str) -> str:
     """The VAE that an encoder's name means, and its size."""
-    given = name.removeprefix(KIND).removeprefix(":")
+    given = name.removeprefix(PICTURES).removeprefix(":")
     return EMBEDDED + given if not given or given.startswith("@") else given
