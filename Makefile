@@ -87,6 +87,7 @@ bench: $(STAMP)  ## run the benchmarks and write their tables
 	@$(BIN)/python benchmarks/search.py --documents 1000000
 	@$(BIN)/python benchmarks/analogies.py
 	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python benchmarks/words.py
 	@$(BIN)/python benchmarks/server_load.py
 	@$(BIN)/python benchmarks/image_recall.py
 	@test -z "$(VAE)" || $(BIN)/python benchmarks/image_recall.py --vae "$(VAE)"

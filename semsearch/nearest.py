@@ -50,6 +50,14 @@ class Ranking:
         order = np.lexsort((keys, -scores))
         return cls(keys[order], scores[order])
 
+    @classmethod
+    def best(cls, keys: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Ranking:
+        """The `k` best of chunks."""
+        if len(scores) > k:
+            enough = scores >= np.partition(scores, -k)[-k]
+            keys, scores = keys[enough], scores[enough]
+        return cls.of(keys, scores).take(slice(k))
+
     def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Ranking:
         """Some of them, in the same order."""
         return Ranking(self.keys[rows], self.scores[rows])

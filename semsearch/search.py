@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from semsearch.errors import BackendError
 from semsearch.nearest import Ranking, Scope, nearest
 from semsearch.snapshot import Snapshot
+from semsearch.storage import keywords
 from semsearch.storage.keywords import Matches
 from semsearch.types import Hit, Mode
-from semsearch.vectors.scoring import similarities
+from semsearch.vectors.scoring import blocks, similarities
 
 KEYWORD_WEIGHT = 0.3
 """What the keyword part counts in a hybrid score, when the cosine counts 1 (decision 0009)."""
@@ -24,6 +25,9 @@ KEYWORD_WEIGHT = 0.3
 CANDIDATES = 100
 """A hybrid search scores at least this many of the best of either side; so many, at least, are
 put in another order by a reranker or for diversity."""
+
+_LOOKED_UP_TOGETHER = 16
+"""Queries whose words are looked up at a time."""
 
 
 class Rerank(Protocol):
@@ -196,14 +200,20 @@ def dense(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
 
 def wordy(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
     """The `k` chunks with the highest BM25 score, of those that hold a word of the query."""
-    return [Ranking.of(*_matches(scope, text)).take(slice(k)) for text in queries.texts]
+    return [Ranking.best(*matches, k) for _, matches in _matches(scope, queries.texts)]
 
 
-def _matches(scope: Scope, text: str) -> Matches:
-    filtered, began = scope.filtered, perf_counter()
-    found = scope.snapshot.catalog.keyword_matches(text, filtered)
-    scope.note(f"words: {len(found.keys):,} passages hold one", began)
-    return found
+def _matches(scope: Scope, texts: Sequence[str]) -> Iterator[tuple[list[Matches], Matches]]:
+    """Of each query the matches of each word, and those of all together as far as in scope."""
+    only = scope.filtered
+    for part in blocks(len(texts), _LOOKED_UP_TOGETHER):
+        began = perf_counter()
+        for words in scope.snapshot.words(texts[part]):
+            found = keywords.together(words)
+            if only is not None:
+                found = found.among(only)
+            scope.note(f"words: {len(found.keys):,} passages hold one", began)
+            yield words, found
 
 
 def fused(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
@@ -214,31 +224,29 @@ def fused(scope: Scope, queries: Queries, k: int) -> list[Ranking]:
         cosine + KEYWORD_WEIGHT * BM25 / norm
 
     with its own cosine and its own BM25 score, whichever side found it; 0 if it holds no word.
-    `norm` is the query's length as a vector of words, see `storage.keywords.norm`: so both parts
+    `norm` is the query's length as a vector of words, see `keywords.norm`: so both parts
     are products of a query of unit length with a passage.
     """
     depth = max(CANDIDATES, k)
     vectors = _vectors(queries)
     near = nearest(scope, vectors, depth)
-    return [
-        _fused(scope, text, vector, ranking, depth)
-        for text, vector, ranking in zip(queries.texts, vectors, near, strict=True)
-    ]
+    passages = scope.snapshot.state().chunks
 
+    def both(
+        vector: NDArray[np.float32], near: Ranking, words: list[Matches], matches: Matches
+    ) -> Ranking:
+        if not len(matches.keys):
+            return near
+        best = Ranking.best(*matches, depth).keys
+        fresh = np.sort(best[np.isin(best, near.keys, invert=True)])
+        products = similarities(vector[np.newaxis], scope.snapshot.chunk_vectors(fresh.tolist()))
+        keys = np.concatenate([near.keys, fresh])
+        cosines = np.concatenate([near.scores, scope.snapshot.cosines(fresh, products)])
+        by_words = matches.scores_of(keys) / keywords.norm(words, passages)
+        return Ranking.of(keys, cosines + KEYWORD_WEIGHT * by_words)
 
-def _fused(
-    scope: Scope, text: str, vector: NDArray[np.float32], near: Ranking, depth: int
-) -> Ranking:
-    snapshot = scope.snapshot
-    matches = _matches(scope, text)
-    if not len(matches.keys):
-        return near
-    keys = np.union1d(near.keys, Ranking.of(*matches).keys[:depth])
-    products = similarities(vector[np.newaxis], snapshot.chunk_vectors(keys.tolist()))
-    words = np.zeros(len(keys))
-    _, here, there = np.intersect1d(keys, matches.keys, assume_unique=True, return_indices=True)
-    words[here] = matches.scores[there] / snapshot.catalog.keyword_norm(text)
-    return Ranking.of(keys, snapshot.cosines(keys, products) + KEYWORD_WEIGHT * words)
+    found = zip(vectors, near, _matches(scope, queries.texts), strict=True)
+    return [both(vector, ranking, *matches) for vector, ranking, matches in found]
 
 
 _RANKED: dict[Mode, Callable[[Scope, Queries, int], list[Ranking]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from semsearch.filters import Filter
 from semsearch.points import Latents, Points
 from semsearch.segment_file import Layout, corrupt
 from semsearch.storage.checksum import content_hash
+from semsearch.storage.keywords import Matches, words_of
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import ChunkRow, DocumentRow, FoundRow, State
 from semsearch.types import Chunk, Document, Hit, LatentSpace
@@ -71,6 +73,12 @@ class Snapshot:
         if not len(sample):
             return 0.0
         return float(np.isin(sample, self.catalog.matching_among(sample.tolist(), where)).mean())
+
+    def words(self, queries: Sequence[str]) -> list[list[Matches]]:
+        """The passages that hold each word that is looked up, by query and word."""
+        asked = [words_of(query) for query in queries]
+        found = self._view.words.of(chain.from_iterable(asked), self.catalog.word_scores)
+        return [[found[word] for word in words] for words in asked]
 
     def state(self) -> State:
         """Counters of the commit."""
@@ -230,18 +238,16 @@ class Snapshot:
         return self._points(keys, whole=whole).vectors
 
     def _points(self, keys: Sequence[int], *, whole: bool = False) -> Points:
-        firsts = [live.row.first for live in self.segments]
-        owners = np.searchsorted(firsts, keys, side="right") - 1
-        if len(owners) and min(owners) < 0:
-            raise self._damaged("a chunk is in no segment")
-        if whole:
-            for owner in np.unique(owners).tolist():
-                self.segments[owner].file.check_once()
         wanted = np.asarray(keys, np.int64)
-        parts = [
-            self.segments[owner].points(wanted[owners == owner])
-            for owner in np.unique(owners).tolist()
-        ]
+        firsts = [live.row.first for live in self.segments]
+        owners = np.searchsorted(firsts, wanted, side="right") - 1
+        if len(owners) and owners.min() < 0:
+            raise self._damaged("a chunk is in no segment")
+        used = np.unique(owners).tolist()
+        if whole:
+            for owner in used:
+                self.segments[owner].file.check_once()
+        parts = [self.segments[owner].points(wanted[owners == owner]) for owner in used]
         return Points.joined(parts, self.space)
 
 

@@ -1,4 +1,4 @@
-"""What is kept of a commit between queries: its segments, what is deleted, what filters left."""
+"""What is kept of a commit between queries: segments, deletions, what filters left, words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from semsearch.points import Points
 from semsearch.segment_file import Layout, SegmentFile, corrupt
 from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import SegmentRow
+from semsearch.storage.word_scores import WordScores
 from semsearch.vectors.base import Allowed, Neighbours
 
 _SELECTIONS_KEPT = 16
@@ -165,12 +166,13 @@ class Selections:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The part of a snapshot that is kept between queries: segments and deletions of a commit."""
+    """The part of a snapshot that is kept between queries."""
 
     version: int
     last_deletion: int
     segments: tuple[LiveSegment, ...]
     selections: Selections
+    words: WordScores
 
     @classmethod
     def of(cls, transaction: ReadTransaction, layout: Layout, previous: View | None) -> View:
@@ -187,6 +189,7 @@ class View:
                 for row in transaction.segments()
             ),
             selections=Selections(),
+            words=WordScores(),
         )
 
 

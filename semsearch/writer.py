@@ -369,10 +369,12 @@ class Writer:
             transaction.rebuild_field_indexes(fields)
 
     def rebuild_keywords(self) -> None:
-        """Make the keyword index anew from the texts."""
-        with self._catalog.write() as transaction:
-            self._lock.check()
+        """Make the keyword index anew from the texts: a commit, so that readers look again."""
+        with self._store.read() as snapshot:
+            state = snapshot.state()
+        with self._transaction(state) as transaction:
             transaction.rebuild_keywords()
+            transaction.put_state(replace(state, version=state.version + 1))
 
     def _swap(self, state: State, old: Sequence[LiveSegment], new: Sequence[SegmentRow]) -> None:
         with self._transaction(state) as transaction:

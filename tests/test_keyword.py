@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from encoders import WordEncoder
 from hypothesis import given, settings
@@ -19,7 +21,8 @@ from semsearch import Hit, Index, InvalidArgument, UnsupportedFormat
 from semsearch.search import KEYWORD_WEIGHT
 from semsearch.storage.checksum import older_row_checksum
 from semsearch.storage.format import FORMAT_VERSION
-from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, words_of
+from semsearch.storage.keywords import MOST_WORDS, TITLE_WEIGHT, Matches, words_of
+from semsearch.storage.word_scores import WordScores
 from semsearch.types import Mode
 
 # Words that the stemmer leaves as they are, none of them a stop word.
@@ -117,6 +120,75 @@ def test_answers_are_those_of_the_oracles(
         by_both = {hit.id: hit.score for hit in index.search(asked, 20, mode="hybrid")}
         assert by_both == pytest.approx(expected, abs=1e-5)
         assert index.verify().ok
+
+
+lines = st.lists(st.sampled_from([*WORDS, "cats", "the"]), max_size=6).map(" ".join)
+entries = st.dictionaries(st.sampled_from("abcdefghij"), st.tuples(lines, lines), max_size=10)
+
+
+def ranked_by_sqlite(index: Index, query: str) -> list[tuple[int, float]]:
+    """Chunks and scores as FTS5 alone ranks them, without the digits that rounding makes."""
+    words = " OR ".join(f'"{word}"' for word in words_of(query))
+    with closing(sqlite3.connect(index.path / "catalog.db")) as catalog:
+        rows = catalog.execute(
+            f"SELECT rowid, printf('%.13g', -bm25(keywords, {TITLE_WEIGHT}, 1.0)) FROM keywords "
+            "WHERE keywords MATCH ?",
+            (words,),
+        ).fetchall()
+    return sorted(((key, float(score)) for key, score in rows), key=lambda row: (-row[1], row[0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(entries, st.sets(st.sampled_from("abcdefghij"))), max_size=4), st.data())
+def test_words_are_ranked_as_sqlite_ranks_them(
+    memory: Path, commits: list[tuple[dict[str, tuple[str, str]], set[str]]], data: st.DataObject
+) -> None:
+    number = len(list(memory.iterdir()))
+    with semsearch.create(memory / f"ranked{number}", dim=1) as index:
+        for added, deleted in [({"z": ("owl", "cat")}, set()), *commits]:
+            documents = [
+                {"id": id_, "title": title, "text": text, "metadata": {"even": len(text) % 2 == 0}}
+                for id_, (title, text) in added.items()
+            ]
+            index.add(documents, np.ones((len(documents), 1)))
+            index.delete(deleted)
+            query = data.draw(st.lists(st.sampled_from([*WORDS, "cats", "the", "bee"]), min_size=1))
+            asked = " ".join(query)
+            expected = ranked_by_sqlite(index, asked)
+            for _ in range(2):  # asked for the first time in this commit, and again
+                for k in (1, 3, 50):
+                    hits = index.search(asked, k, mode="keyword")
+                    assert [hit.chunk for hit in hits] == [key for key, _ in expected[:k]]
+                    assert [hit.score for hit in hits] == pytest.approx(
+                        [score for _, score in expected[:k]], rel=1e-12
+                    )
+            even = {hit.chunk for hit in index.search([1.0], 50, where="even = true")}
+            filtered = index.search(asked, 4, mode="keyword", where="even = true")
+            assert [hit.chunk for hit in filtered] == [key for key, _ in expected if key in even][
+                :4
+            ]
+
+
+def test_an_older_snapshot_goes_on_ranking_its_own_words(index: Index) -> None:
+    with index.snapshot() as before:
+        first = before.search("cat pump", mode="keyword")
+        index.add({"id": "more", "text": "another cat at another pump, and one more cat"})
+        assert index.search("cat pump", mode="keyword")[0].id == "more"
+        assert before.search("cat pump", mode="keyword") == first
+        assert before.search("purrs", mode="keyword") == before.search("purr", mode="keyword")
+
+
+def test_words_not_asked_for_lately_are_forgotten() -> None:
+    looked_up: list[str] = []
+
+    def look_up(words: Sequence[str]) -> list[Matches]:
+        looked_up.extend(words)
+        return [Matches(np.arange(500_000), np.ones(500_000)) for _ in words]  # 8 MB each
+
+    kept = WordScores()
+    for words in ("ab", "ac", "abd", "e", "abc"):
+        assert set(kept.of(words, look_up)) == set(words)
+    assert "".join(looked_up) == "abcdec"
 
 
 # -- what a query is -------------------------------------------------------------------------------
@@ -249,6 +321,15 @@ def test_verify_sees_a_damaged_keyword_index_and_repair_mends_it(index: Index, d
     assert index.search("cat pump", mode="keyword") == before
 
 
+def test_what_was_found_in_a_damaged_keyword_index_is_forgotten(index: Index) -> None:
+    damage = "INSERT INTO keywords(keywords, rowid, title, body) VALUES ('delete', 2, '', 'cat')"
+    change(index, damage)
+    with semsearch.open(index.path, encoder=index.encoder) as reader:
+        assert found(reader, "cat") != ["cats"]
+        index.repair()
+        assert found(reader, "cat") == ["cats"]
+
+
 def as_version_1(index: Index) -> None:
     """What the first format was: the same tables, no keyword index."""
     change(index, "DROP TABLE keywords", "DROP VIEW passages", "PRAGMA user_version = 1")
@@ -257,15 +338,16 @@ def as_version_1(index: Index) -> None:
 def test_an_index_of_format_1_is_read_and_upgraded_by_the_next_write(index: Index) -> None:
     before = index.search("cat pump", mode="keyword")
     as_version_1(index)
-    assert index.info().format == 1
-    assert found(index, "cat", "dense")[0] == "cats"
-    for mode in ("keyword", "hybrid"):
-        with pytest.raises(UnsupportedFormat, match="semsearch optimize"):
-            index.search("cat", mode=mode)
-    index.delete([])
-    assert index.info().format == FORMAT_VERSION == 3
-    assert index.search("cat pump", mode="keyword") == before
-    assert index.verify().ok
+    with semsearch.open(index.path, encoder=index.encoder) as old:
+        assert old.info().format == 1
+        assert found(old, "cat", "dense")[0] == "cats"
+        for mode in ("keyword", "hybrid"):
+            with pytest.raises(UnsupportedFormat, match="semsearch optimize"):
+                old.search("cat", mode=mode)
+        old.delete([])
+        assert old.info().format == FORMAT_VERSION == 3
+        assert old.search("cat pump", mode="keyword") == before
+        assert old.verify().ok
 
 
 def test_an_index_of_format_2_is_read_and_upgraded_by_the_next_write(index: Index) -> None:

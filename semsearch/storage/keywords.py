@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -28,8 +28,10 @@ MOST_WORDS = 1000
 TITLE_WEIGHT = 2.0
 """What a word in the title counts, when one in the text counts 1 (measured: decision 0009)."""
 
+_AT_ONCE = 16  # words that SQLite ranks in one statement
 _K1 = 1.2
 _LEAST_IDF = 1e-6
+_DIGITS = 14  # that a score has: those beyond depend on the order in which words are added up
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -38,6 +40,16 @@ class Matches(NamedTuple):
 
     keys: NDArray[np.int64]
     scores: NDArray[np.float64]
+
+    def scores_of(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The scores of any passages, 0 of those that hold no word; there must be one that does."""
+        rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[rows] == keys, self.scores[rows], 0.0)
+
+    def among(self, keys: NDArray[np.int64]) -> Matches:
+        """Those with one of these keys."""
+        kept = np.isin(self.keys, keys)
+        return Matches(self.keys[kept], self.scores[kept])
 
 
 def words_of(query: str) -> list[str]:
@@ -49,37 +61,33 @@ def words_of(query: str) -> list[str]:
     return ([word for word in found if word not in STOP_WORDS] or found)[:MOST_WORDS]
 
 
-def matches(
-    connection: sqlite3.Connection, words: Sequence[str], among: Iterable[int] | None = None
-) -> Matches:
-    """All passages that hold one of the words, or those `among` these chunk keys."""
+def scores(connection: sqlite3.Connection, words: Sequence[str]) -> Iterator[Matches]:
+    """All passages that hold a word, for each of several words."""
+    for at in range(0, len(words), _AT_ONCE):
+        query = json.dumps([f'"{word}"' for word in words[at : at + _AT_ONCE]])
+        (found,) = connection.execute(_SCORES, (query,)).fetchone()
+        for keys, scores in json.loads(found):
+            yield Matches(np.array(keys, np.int64), np.array(scores, np.float64))
+
+
+def together(words: Sequence[Matches]) -> Matches:
+    """All passages that hold one of several words: a BM25 score is the sum over the words."""
     if not words:
         return Matches(np.empty(0, np.int64), np.empty(0, np.float64))
-    row = connection.execute(_MATCHES, {"query": " OR ".join(map(_quoted, words))}).fetchone()
-    keys = np.array(json.loads(row[0]), np.int64)
-    scores = np.array(json.loads(row[1]), np.float64)
-    if among is not None:
-        kept = np.isin(keys, np.fromiter(among, np.int64))
-        keys, scores = keys[kept], scores[kept]
-    return Matches(keys, scores)
+    keys, where = np.unique(np.concatenate([word.keys for word in words]), return_inverse=True)
+    sums = np.bincount(where, np.concatenate([word.scores for word in words]), len(keys))
+    mantissas, exponents = np.frexp(sums)
+    return Matches(keys, np.ldexp(np.round(mantissas, _DIGITS), exponents))
 
 
-def norm(connection: sqlite3.Connection, words: Sequence[str], passages: int) -> float:
+def norm(words: Sequence[Matches], passages: int) -> float:
     """Length of a query as a vector of what each word contributes at most; above 0.
 
     That is (k1 + 1) times its inverse document frequency, as FTS5 computes it (https://sqlite.org/fts5.html#the_bm25_function).
     """
-    counts = np.array([_frequency(connection, word) for word in words], np.float64)
+    counts = np.array([len(word.keys) for word in words], np.float64)
     idf = np.maximum(_LEAST_IDF, np.log((passages - counts + 0.5) / (counts + 0.5)))
     return float((_K1 + 1) * np.linalg.norm(idf))
-
-
-def _frequency(connection: sqlite3.Connection, word: str) -> int:
-    return int(connection.execute(_FREQUENCY, {"query": _quoted(word)}).fetchone()[0])
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"'
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -150,12 +158,11 @@ _INDEX = (
 """Statements that make it: https://sqlite.org/fts5.html#external_content_tables."""
 
 # One row of all: between two rows Python's lock is given away, and a busy server gets it back late.
-_MATCHES = (
-    "SELECT json_group_array(key), json_group_array(score) FROM ("
-    f"SELECT rowid AS key, -bm25(keywords, {TITLE_WEIGHT}, 1.0) AS score FROM keywords "
-    "WHERE keywords MATCH :query ORDER BY rowid LIMIT -1)"
+_SCORES = (
+    "SELECT '[' || group_concat((SELECT json_array(json_group_array(key), json_group_array(score)) "
+    f"FROM (SELECT rowid AS key, -bm25(keywords, {TITLE_WEIGHT}, 1.0) AS score FROM keywords "
+    "WHERE keywords MATCH word.value ORDER BY rowid LIMIT -1))) || ']' FROM json_each(?) AS word"
 )
-_FREQUENCY = "SELECT count(*) FROM keywords WHERE keywords MATCH :query"
 _INSERT = (
     "INSERT INTO keywords(rowid, title, body) "
     "SELECT key, title, body FROM passages WHERE key IN (SELECT value FROM json_each(:keys))"

@@ -255,32 +255,26 @@ class ReadTransaction:
             return str(error)
         return "the keyword index does not hold the words of the texts"
 
-    def keyword_matches(self, query: str, among: Iterable[int] | None = None) -> Matches:
-        """All chunks that hold a word of the query, or those `among` these keys.
+    def word_scores(self, words: Sequence[str]) -> list[Matches]:
+        """All chunks that hold a word, and what it adds to the BM25 score of each; by word.
 
         Raises:
             UnsupportedFormat: The index is of a format that had no keyword index.
         """
         with self._keyword_errors():
-            return keywords.matches(self._connection, keywords.words_of(query), among)
-
-    def keyword_norm(self, query: str) -> float:
-        """What BM25 scores of a query are divided by to be compared with those of others."""
-        with self._keyword_errors():
-            words = keywords.words_of(query)
-            return keywords.norm(self._connection, words, self.state().chunks)
+            return list(keywords.scores(self._connection, words))
 
     @contextmanager
     def _keyword_errors(self) -> Iterator[None]:
-        if self.format < KEYWORDS_SINCE:
-            raise UnsupportedFormat(
-                f"{self._path}: format {self.format} has no keyword index; the next write adds it: "
-                "run `semsearch optimize`, or search with mode dense"
-            )
         try:
             with catalog_errors(self._path):
                 yield
         except IndexCorrupt as error:
+            if self.format < KEYWORDS_SINCE:
+                raise UnsupportedFormat(
+                    f"{self._path}: format {self.format} has no keyword index; the next write adds "
+                    "it: run `semsearch optimize`, or search with mode dense"
+                ) from error
             raise IndexCorrupt(
                 f"{self._path}: the keyword index is damaged; run `semsearch repair`"
             ) from error

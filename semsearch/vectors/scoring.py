@@ -135,8 +135,9 @@ def rank(pairs: Pairs, queries: Vectors, vectors: Vectors, k: int) -> Neighbours
 
 def rank_all(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
     """Like `rank`, with as many candidates for each query: `(n_queries, candidates)` rows."""
-    if len(queries) == 1 and rows.size * queries.shape[1] <= _BLOCK_FLOATS:
-        return best_of(rows[0], vectors.take(rows[0], axis=0), queries, k)
+    if rows.shape[1] * queries.shape[1] <= _BLOCK_FLOATS:
+        found = zip(rows, queries[:, np.newaxis], strict=True)
+        return stack([best_of(near, vectors.take(near, axis=0), one, k) for near, one in found], k)
     owners = np.repeat(np.arange(len(queries)), rows.shape[1])
     return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
 
