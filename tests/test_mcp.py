@@ -154,6 +154,13 @@ def test_what_is_wrong_is_told_to_the_model(
     assert message in ask(url, tool, **arguments)
 
 
+def test_where_the_indexes_lie_is_not_told(url: str, root: Path) -> None:
+    (root / "notes" / "catalog.db").write_text("no database")
+    problem = ask(url, "search", query="bread", index="notes")
+    assert "notes/catalog.db" in problem
+    assert str(root) not in problem
+
+
 def test_a_token_is_asked_for_over_http(root: Path) -> None:
     app = guarded(http_app(make_mcp(Collections(root))), Tokens([("read", TOKEN)]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semsearch import encoders
 from semsearch.encoders.base import AnyEncoder, Encoder
-from semsearch.errors import IndexNotFound, InvalidArgument, StorageError
+from semsearch.errors import IndexNotFound, InvalidArgument, SemsearchError, StorageError
 from semsearch.index import DEFAULT_ENCODER, Index, create
 from semsearch.index import open as open_index
 
@@ -132,6 +132,10 @@ class Collections:
         """Names of the encoders that are in use, and of the usual one."""
         used = (self.get(name).info().encoder for name in self.names())
         return sorted({DEFAULT_ENCODER, *(name for name in used if name)})
+
+    def told(self, error: SemsearchError) -> str:
+        """What an error says, but for where the collections lie: that is nobody else's business."""
+        return str(error).replace(f"{self.folder}/", "")
 
     def close(self) -> None:
         """Close every index."""

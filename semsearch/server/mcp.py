@@ -94,19 +94,19 @@ def make_mcp(collections: Collections) -> MCPServer[Any]:
         ] = None,
     ) -> Results:
         """Find passages in the user's documents by meaning and by words, one of each document."""
-        return await _told(lambda: _search(collections, query, index, k, where))
+        return await _told(collections, lambda: _search(collections, query, index, k, where))
 
     @server.tool(annotations=_READS)
     async def fetch(
         id: Annotated[str, Field(description="Of a result of `search`.")],
     ) -> Fetched:
         """The whole text of a document that `search` found."""
-        return await _told(lambda: _fetch(collections, id))
+        return await _told(collections, lambda: _fetch(collections, id))
 
     @server.tool(annotations=_READS)
     async def list_indexes() -> Indexes:
         """Names and sizes of the indexes that can be searched."""
-        return await _told(lambda: _indexes(collections))
+        return await _told(collections, lambda: _indexes(collections))
 
     return server
 
@@ -117,12 +117,12 @@ def http_app(server: MCPServer[Any]) -> ASGIApp:
     return server.streamable_http_app(transport_security=unchecked, stateless_http=True)
 
 
-async def _told(work: Callable[[], Done]) -> Done:
+async def _told(collections: Collections, work: Callable[[], Done]) -> Done:
     """Do it in a thread; what is wrong with the request is told to the model."""
     try:
         return await asyncio.to_thread(work)
     except SemsearchError as error:
-        raise ToolError(str(error)) from error
+        raise ToolError(collections.told(error)) from error
 
 
 def _search(

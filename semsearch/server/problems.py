@@ -85,8 +85,7 @@ def answer_with_problems(app: FastAPI) -> None:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         if status == 500:
             _log.error("%s", error)
-        folder = f"{request.app.state.service.collections.folder}/"  # nobody else's business
-        return respond(status, _printable(str(error).replace(folder, "")))
+        return respond(status, _printable(request.app.state.service.collections.told(error)))
 
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return respond(400, _printable(_summary(error.errors())))
