@@ -469,18 +469,39 @@ def test_no_file_is_taken_where_no_text_can_be_encoded(client: Client) -> None:
     assert "no encoder" in problem(answer)
 
 
+class SlowIngest(WordEncoder):
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        time.sleep(0.1)
+        return super().encode_documents(texts)
+
+
+MANY = "\n".join(json.dumps({"_id": str(n), "text": f"number {n}"}) for n in range(4000)).encode()
+
+
+def test_an_upload_keeps_others_from_writing_only_while_it_is_ingested(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "load", lambda _, **__: SlowIngest())
+    semsearch.create(root / "cards", encoder=WordEncoder()).close()
+    with running(app_of(root, limits=Limits(seconds=2))) as client:
+        first = ok(client.upload(INGEST, "many.jsonl", MANY))
+        second = ok(client.upload("/collections/cards/ingest", "table.jsonl", TABLE))
+        body = {"documents": [{"id": "ace", "text": "the ace of spades"}]}
+        assert client.post("/collections/cards/upsert", body)["added"] == 1
+        states = [client.get(f"/jobs/{job['id']}")["state"] for job in (first, second)]
+        assert states == ["running", "waiting"]
+        into_notes = "/collections/notes/upsert"
+        late = client.raw("POST", into_notes, json.dumps(body), Content_Type="application/json")
+        assert late.status == 409
+        assert "perhaps by an upload" in problem(late)
+
+
 def test_a_server_that_ends_commits_what_a_job_has_encoded(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Slow(WordEncoder):
-        def encode_documents(self, texts: Sequence[str]) -> Vectors:
-            time.sleep(0.1)
-            return super().encode_documents(texts)
-
-    monkeypatch.setattr(encoders, "load", lambda _, **__: Slow())
-    lines = [json.dumps({"_id": str(n), "text": f"number {n}"}) for n in range(4000)]
+    monkeypatch.setattr(encoders, "load", lambda _, **__: SlowIngest())
     with running(app_of(root)) as client:
-        job = ok(client.upload(INGEST, "many.jsonl", "\n".join(lines).encode()))
+        job = ok(client.upload(INGEST, "many.jsonl", MANY))
         while client.get(f"/jobs/{job['id']}")["documents"] < 500:
             time.sleep(0.01)
         assert client.get("/collections/notes")["documents"] == 3  # nothing is committed yet

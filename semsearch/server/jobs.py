@@ -105,6 +105,7 @@ class Jobs:
         self._service = service
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, "ingest")
+        self._ingesting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._folder = Path(tempfile.mkdtemp(prefix="semsearch-uploads-"))
@@ -171,7 +172,8 @@ class Jobs:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _run(self, job: Job, upload: Upload, prune: bool) -> None:
-        async with self._service.turn(job.collection):
+        # Its turn with the collection comes last: until then others write.
+        async with self._ingesting, self._service.turn(job.collection):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._pool, self._ingest, job, upload, prune)
         self._count()
@@ -193,7 +195,7 @@ class Jobs:
         except _Stopped:
             job.state = "stopped"
         except SemsearchError as error:
-            job.state, job.error = "failed", str(error)
+            job.state, job.error = "failed", self._service.collections.told(error)
         except Exception:
             _log.exception("job %s", job.id)
             job.state, job.error = "failed", "an error of the server; its log tells more"

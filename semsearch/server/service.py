@@ -183,7 +183,8 @@ class Service:
                 await turn.acquire()
         except TimeoutError as error:
             raise IndexLocked(
-                f"collection {name!r} is being written to by others; try again later"
+                f"collection {name!r} is being written to, perhaps by an upload (see `/jobs`); "
+                "try again later"
             ) from error
         try:
             return await self._in(self._writers, lambda: work(self.collections.get(name)))
