@@ -364,16 +364,21 @@ class Writer:
 
     def rebuild_field_indexes(self, fields: Iterable[str]) -> None:
         """Make the indexes of metadata fields anew from the documents."""
-        with self._catalog.write() as transaction:
-            self._lock.check()
+        with self._rebuilding() as transaction:
             transaction.rebuild_field_indexes(fields)
 
     def rebuild_keywords(self) -> None:
-        """Make the keyword index anew from the texts: a commit, so that readers look again."""
+        """Make the keyword index anew from the texts."""
+        with self._rebuilding() as transaction:
+            transaction.rebuild_keywords()
+
+    @contextmanager
+    def _rebuilding(self) -> Iterator[WriteTransaction]:
+        """A commit although no document changes, so that readers look again."""
         with self._store.read() as snapshot:
             state = snapshot.state()
         with self._transaction(state) as transaction:
-            transaction.rebuild_keywords()
+            yield transaction
             transaction.put_state(replace(state, version=state.version + 1))
 
     def _swap(self, state: State, old: Sequence[LiveSegment], new: Sequence[SegmentRow]) -> None:

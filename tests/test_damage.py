@@ -1017,9 +1017,12 @@ def test_a_damaged_field_index_is_built_again(tmp_path: Path) -> None:
     # In a row the value stands in the JSON, between quotes; in the index by itself.
     (at,) = (m.start() for m in re.finditer(rb'(?<!")Xanadu5', content))
     catalog.write_bytes(content[:at] + b"Z" + content[at + 1 :])
-    with semsearch.open(path) as index:
+    wanted = 'place = "Xanadu5"'
+    with semsearch.open(path) as index, semsearch.open(path) as reader:
         assert not index.verify().ok
+        assert reader.search([1, 0], where=wanted) == []
         report = index.repair()
         assert report.actions == ("catalog.db: index of place built again",)
         assert report.after.ok
-        assert index.ids('place = "Xanadu5"') == ["5"]
+        assert index.ids(wanted) == ["5"]
+        assert [hit.id for hit in reader.search([1, 0], where=wanted)] == ["5"]
