@@ -206,6 +206,20 @@ def test_a_query_is_a_bag_of_words(index: Index) -> None:
     assert found(index, "?!") == []
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["\u0130stanbul", "\u1ecdl\u1ecd\u0301run", "\u13c3\u13b3\u13a9", "\U0001e900\U0001e901"],
+    ids=["Turkish", "Yoruba", "Cherokee", "Adlam"],
+)
+def test_a_word_of_any_script_is_found(folder: Path, word: str) -> None:
+    with semsearch.create(folder / "index", dim=1) as index:
+        index.add(
+            [{"id": "a", "text": f"{word} owl"}, {"id": "b", "text": "stanbul run"}], [[1]] * 2
+        )
+        assert found(index, word) == ["a"]
+        assert len(words_of(f"{word} {word} {word.lower()}")) == 1
+
+
 def test_stop_words_count_only_when_there_is_nothing_else(index: Index) -> None:
     assert found(index, "what is the cat on") == ["cats"]
     assert set(found(index, "the")) == {"codes", "cats"}

@@ -32,7 +32,7 @@ _AT_ONCE = 16  # words that SQLite ranks in one statement
 _K1 = 1.2
 _LEAST_IDF = 1e-6
 _DIGITS = 14  # that a score has: those beyond depend on the order in which words are added up
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"(?:[^\W_][\u0300-\u036f]*)+")  # with the accents that NFC leaves
 
 
 class Matches(NamedTuple):
@@ -53,12 +53,14 @@ class Matches(NamedTuple):
 
 
 def words_of(query: str) -> list[str]:
-    """The different words of a query that are looked up, in lower case, in its order.
+    """The different words of a query that are looked up, in its order.
 
     Common English words are left out, unless there are no others.
     """
-    found = list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query).lower())))
-    return ([word for word in found if word not in STOP_WORDS] or found)[:MOST_WORDS]
+    # As they are spelt: FTS5 folds case by an older Unicode than Python's.
+    found = {word.lower(): word for word in _WORD.findall(unicodedata.normalize("NFC", query))}
+    rarer = [word for lower, word in found.items() if lower not in STOP_WORDS]
+    return (rarer or list(found.values()))[:MOST_WORDS]
 
 
 def scores(connection: sqlite3.Connection, words: Sequence[str]) -> Iterator[Matches]:
