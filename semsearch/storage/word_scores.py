@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from semsearch.storage.keywords import Matches
 _BYTES_KEPT = 32 * 2**20
 
 _BYTES_OF_A_WORD = 500
-"""What a word takes beside its matches."""
+"""What a word takes beside its letters and its matches."""
 
 
 class WordScores:
@@ -46,10 +47,10 @@ class WordScores:
             for word, matches in new.items():
                 if word not in self._kept:  # another thread may have been quicker
                     self._kept[word] = matches
-                    self._bytes += _size(matches)
+                    self._bytes += _size(word, matches)
             while self._bytes > _BYTES_KEPT:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
+                self._bytes -= _size(*self._kept.popitem(last=False))
 
 
-def _size(matches: Matches) -> int:
-    return matches.keys.nbytes + matches.scores.nbytes + _BYTES_OF_A_WORD
+def _size(word: str, matches: Matches) -> int:
+    return sys.getsizeof(word) + matches.keys.nbytes + matches.scores.nbytes + _BYTES_OF_A_WORD
