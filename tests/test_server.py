@@ -450,7 +450,7 @@ def test_a_file_sent_again_replaces_what_it_held_before(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.zip", "packed"),
+        ("a.zip", "'a.zip' is packed"),
         ("", "file"),
         ("..", "no name of a file"),
         ("../a.txt", "no name of a file"),

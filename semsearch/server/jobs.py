@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from semsearch.errors import InvalidArgument, SemsearchError
+from semsearch.errors import IngestError, InvalidArgument, SemsearchError
 from semsearch.ingest import IngestReport, Progress
 from semsearch.server.service import Service
 from semsearch.sources import Record, Sources
@@ -145,6 +145,9 @@ class Jobs:
             with path.open("xb") as file:
                 shutil.copyfileobj(content, file)
             return Upload(path, modality, id_field=id_field, text_field=text_field)
+        except IngestError as error:
+            shutil.rmtree(path.parent)
+            raise IngestError(str(error).replace(f"{path.parent}/", "")) from error
         except OSError as error:
             shutil.rmtree(path.parent)
             raise InvalidArgument(f"file: {name!r} cannot be kept: {error.strerror}") from error
