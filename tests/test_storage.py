@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import NoReturn
@@ -333,9 +335,10 @@ def test_a_folder_in_place_of_the_lock_is_refused(folder: Path) -> None:
 
 
 @pytest.fixture
-def catalog(folder: Path) -> Catalog:
+def catalog(folder: Path) -> Iterator[Catalog]:
     Catalog.create(folder / "catalog.db", {"name": "x", "list": [1, None], "text": "日本"})
-    return Catalog.open(folder / "catalog.db")
+    with closing(Catalog.open(folder / "catalog.db")) as catalog:
+        yield catalog
 
 
 def document(key: int, **changes: object) -> DocumentRow:
@@ -460,6 +463,16 @@ def test_asking_for_the_document_of_a_chunk_that_is_not_there_is_an_error(
 ) -> None:
     with catalog.read() as transaction, pytest.raises(IndexCorrupt, match="no chunk"):
         transaction.chunk_documents([5])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
+def test_a_file_that_is_no_database_is_closed_at_once(folder: Path) -> None:
+    path = folder / "catalog.db"
+    path.write_text("no database" * 1000)
+    with pytest.raises(IndexCorrupt) as kept:
+        Catalog.open(path)
+    files = [file for file in Path("/proc/self/fd").iterdir() if file.exists()]
+    assert not any(file.samefile(path) for file in files), kept
 
 
 def test_the_commit_is_flushed_and_the_log_is_write_ahead(catalog: Catalog, folder: Path) -> None:

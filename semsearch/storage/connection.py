@@ -38,6 +38,15 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    try:
+        _set_up(connection, mode)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, mode: str) -> None:
     if mode == "rwc":
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
         connection.execute("PRAGMA journal_mode = WAL")
@@ -54,7 +63,6 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         f"cache_size = -{_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    return connection
 
 
 @cache
