@@ -175,8 +175,7 @@ _DELETE = (
     "WHERE key IN (SELECT value FROM json_each(:keys))"
 )
 _FRESH = (
-    "CREATE VIRTUAL TABLE temp.fresh USING fts5("
-    "title, body, content='', tokenize='porter unicode61 remove_diacritics 2')",
+    f"CREATE VIRTUAL TABLE temp.fresh USING fts5(title, body, content='', tokenize='{TOKENIZER}')",
     "INSERT INTO temp.fresh(rowid, title, body) SELECT key, title, body FROM main.passages",
     "CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab('main', 'keywords', 'instance')",
     "CREATE VIRTUAL TABLE temp.fresh_words USING fts5vocab('temp', 'fresh', 'instance')",

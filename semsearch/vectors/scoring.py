@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,9 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
         raise InvalidArgument(
             f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
         )
-    if len(array) == 1 and SHORTEST_QUERY <= _length(array[0]) <= LONGEST_QUERY:  # as most do
-        return np.ascontiguousarray(array, dtype=np.float32)
+    usual = len(array) == 1 and array.dtype == np.float32
+    if usual and SHORTEST_QUERY <= _length(array[0]) <= LONGEST_QUERY:
+        return np.ascontiguousarray(array)
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
     if not fine.all():
@@ -67,7 +68,7 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _length(query: NDArray[Any]) -> float:
+def _length(query: Vectors) -> float:
     exact = query.astype(np.float64)
     return math.sqrt(exact @ exact)
 

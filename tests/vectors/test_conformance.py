@@ -201,6 +201,7 @@ def test_other_layouts_and_types_of_queries_are_converted(kind: str) -> None:
         np.array([[np.inf, 0, 0]], np.float32),
         np.array([[1e38, 0, 0]], np.float32),
         np.array([[1e-40, 0, 0]], np.float32),
+        np.array([[1e200, 0, 0]]),
     ],
 )
 def test_wrong_queries_are_refused(kind: str, queries: Matrix) -> None:
