@@ -478,10 +478,23 @@ class SlowIngest(WordEncoder):
 MANY = "\n".join(json.dumps({"_id": str(n), "text": f"number {n}"}) for n in range(4000)).encode()
 
 
+class HeldIngest(WordEncoder):
+    """Encodes `MANY` only once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        assert not texts[0].startswith("number") or self.may.wait(60)
+        return super().encode_documents(texts)
+
+
 def test_an_upload_keeps_others_from_writing_only_while_it_is_ingested(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "load", lambda _, **__: SlowIngest())
+    encoder = HeldIngest()
+    monkeypatch.setattr(encoders, "load", lambda _, **__: encoder)
     semsearch.create(root / "cards", encoder=WordEncoder()).close()
     with running(app_of(root, limits=Limits(seconds=2))) as client:
         first = ok(client.upload(INGEST, "many.jsonl", MANY))
@@ -492,6 +505,7 @@ def test_an_upload_keeps_others_from_writing_only_while_it_is_ingested(
         assert states == ["running", "waiting"]
         into_notes = "/collections/notes/upsert"
         late = client.raw("POST", into_notes, json.dumps(body), Content_Type="application/json")
+        encoder.may.set()
         assert late.status == 409
         assert "perhaps by an upload" in problem(late)
 
