@@ -36,8 +36,6 @@ def normalize(vectors: ArrayLike) -> NDArray[np.float32]:
             NaN or infinity: such a row has no direction.
     """
     matrix = _matrix(vectors)
-    if len(matrix) <= _BLOCK:
-        return _units(matrix, 0).astype(np.float32, order="C")
     units = np.empty(matrix.shape, np.float32)
     for start in range(0, len(matrix), _BLOCK):
         units[start : start + _BLOCK] = _units(matrix[start : start + _BLOCK], start)
@@ -204,7 +202,7 @@ def _between(
 def _units(rows: NDArray[Any], start: int) -> NDArray[np.float64]:
     exact = rows.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    if all(_SMALLEST < length < _LARGEST for length in lengths.tolist()):
+    if ((lengths > _SMALLEST) & (lengths < _LARGEST)).all():
         usual: NDArray[np.float64] = exact / lengths[:, np.newaxis]
         return usual
     peaks = np.abs(exact).max(axis=1, initial=0.0, keepdims=True)

@@ -17,7 +17,14 @@ from semsearch.segment_file import Layout, corrupt
 from semsearch.storage.checksum import content_hash
 from semsearch.storage.keywords import Matches, words_of
 from semsearch.storage.reading import ReadTransaction
-from semsearch.storage.rows import ChunkRow, DocumentRow, FoundRow, State
+from semsearch.storage.rows import (
+    ChunkRow,
+    DocumentRow,
+    FoundRow,
+    State,
+    passage_of,
+    span_of,
+)
 from semsearch.types import Chunk, Document, Hit, LatentSpace
 from semsearch.view import LiveSegment, Selection, View, sampled_keys
 
@@ -136,10 +143,10 @@ class Snapshot:
         return Hit(
             id=row.id,
             score=score,
-            text=row.passage,
+            text=passage_of(row),
             metadata=_DECODER.raw_decode(row.metadata)[0],
             source=row.source,
-            span=row.span,
+            span=span_of(row),
             title=row.title,
             chunk=row.key,
         )

@@ -42,6 +42,8 @@ from semsearch.storage.rows import (
     SegmentRow,
     State,
     intact,
+    passage_of,
+    span_of,
 )
 from semsearch.storage.segments import SegmentHeader, read_segment, write_segment
 from semsearch.storage.writing import WriteTransaction
@@ -384,7 +386,7 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
             10: (chunk(10, 1), document(1)),
             12: (chunk(12, 2), odd),
         }
-        assert (found[10].span, found[10].passage) == (Span(1, 4), "abc")
+        assert (span_of(found[10]), passage_of(found[10])) == (Span(1, 4), "abc")
         assert not any(row.damage for row in found.values())
         assert transaction.chunks_of([2, 7]) == {2: [chunk(12, 2), chunk(11, 2, 1)], 7: []}
         assert transaction.chunk_documents([10, 12]) == {10: 1, 12: 2}

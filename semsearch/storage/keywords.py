@@ -134,12 +134,8 @@ def agrees(connection: sqlite3.Connection) -> bool:
 
 
 def _equal(connection: sqlite3.Connection, queries: tuple[str, str]) -> bool:
-    stored, fresh = (_rows(connection, query) for query in queries)
+    stored, fresh = map(connection.execute, queries)
     return all(left == right for left, right in zip_longest(stored, fresh))
-
-
-def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
-    return connection.execute(query)
 
 
 # The keyword index, since format 2: one row for each chunk, under its key. Its text is not stored

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sqlalchemy import Select, bindparam, func, select, text
+from sqlalchemy import Select, select
 from sqlalchemy.dialects import sqlite
 
 from semsearch.filters import Filter
-from semsearch.storage.schema import chunks, documents
+from semsearch.storage.schema import chunks, documents, listed
 from semsearch.storage.where import condition
 
 Bound = tuple[str, tuple[object, ...]]
@@ -30,11 +30,10 @@ def matching_chunks(where: Filter) -> Bound:
 @lru_cache(maxsize=64)
 def matching_among(where: Filter) -> Bound:
     """Like `matching_chunks`, of some chunks: their keys, a JSON list, are the first parameter."""
-    listed = select(text("value")).select_from(func.json_each(bindparam("values")))
     statement, (_, *values) = _bound(
         select(chunks.c.key)
         .join(documents, documents.c.key == chunks.c.document)
-        .where(chunks.c.key.in_(listed), condition(where)),
+        .where(chunks.c.key.in_(listed()), condition(where)),
         values="",
     )
     return statement, tuple(values)

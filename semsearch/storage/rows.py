@@ -69,12 +69,12 @@ class ChunkRow(NamedTuple):
     @property
     def span(self) -> Span:
         """Characters of the document's text."""
-        return _span(self)
+        return span_of(self)
 
     @property
     def passage(self) -> str:
         """The chunk's text."""
-        return _passage(self)
+        return passage_of(self)
 
 
 class FoundRow(NamedTuple):
@@ -118,25 +118,17 @@ class FoundRow(NamedTuple):
             return "a document that was found is damaged or missing"
         return None
 
-    @property
-    def span(self) -> Span:
-        """Characters of the document's text."""
-        return _span(self)
 
-    @property
-    def passage(self) -> str:
-        """The chunk's text."""
-        return _passage(self)
+_CHUNK_COLUMNS = FoundRow._fields.index("key_of_document")
 
 
-_CHUNK_COLUMNS = len(ChunkRow._fields)
-
-
-def _span(row: ChunkRow | FoundRow) -> Span:
+def span_of(row: ChunkRow | FoundRow) -> Span:
+    """Where the text of a chunk stands in its document's."""
     return Span(row.start, row.start + row.length)
 
 
-def _passage(row: ChunkRow | FoundRow) -> str:
+def passage_of(row: ChunkRow | FoundRow) -> str:
+    """The text of a chunk."""
     offset = row.start if row.ordinal == 0 else 0
     return row.piece[offset : offset + row.length]
 

@@ -12,8 +12,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
+    bindparam,
+    func,
+    select,
+    text,
 )
 
 from semsearch.storage.checksum import row_checksum
@@ -111,6 +116,11 @@ rejects = Table(
     Column("reason", Text, nullable=False),
     Column("checksum", LargeBinary, nullable=False),
 )
+
+
+def listed() -> Select[Any]:
+    """The values of a JSON list that is bound to `values`: as many as there are."""
+    return select(text("value")).select_from(func.json_each(bindparam("values")))
 
 
 def sealed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, text
+from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from semsearch.storage import field_index, keywords, schema
 from semsearch.storage.engine import dbapi_connection
@@ -145,11 +145,9 @@ class WriteTransaction(ReadTransaction):
         self._writing.execute(insert(table).prefix_with("OR REPLACE"), schema.sealed(table, rows))
 
 
-def _listed() -> Select[Any]:
-    return select(text("value")).select_from(func.json_each(bindparam("values")))
-
-
-_CHUNK_KEYS_BY_DOCUMENT = select(schema.chunks.c.key).where(schema.chunks.c.document.in_(_listed()))
-_DELETE_DOCUMENTS = delete(schema.documents).where(schema.documents.c.key.in_(_listed()))
-_DELETE_CHUNKS = delete(schema.chunks).where(schema.chunks.c.key.in_(_listed()))
-_DELETE_REJECTS = delete(schema.rejects).where(schema.rejects.c.source.in_(_listed()))
+_CHUNK_KEYS_BY_DOCUMENT = select(schema.chunks.c.key).where(
+    schema.chunks.c.document.in_(schema.listed())
+)
+_DELETE_DOCUMENTS = delete(schema.documents).where(schema.documents.c.key.in_(schema.listed()))
+_DELETE_CHUNKS = delete(schema.chunks).where(schema.chunks.c.key.in_(schema.listed()))
+_DELETE_REJECTS = delete(schema.rejects).where(schema.rejects.c.source.in_(schema.listed()))

@@ -190,7 +190,7 @@ class IVF:
         narrow = only is not None and only.count < _WIDE * n
         find = self._reached_candidates(only) if narrow and only else self._candidates(only)
         found = self._completed(find, queries, plan.scored, plan.lists)
-        if _complete(found):
+        if _is_complete(found):
             return scoring.rank_all(found, queries, self._vectors, k)
         unranked = found[:, -1] < 0  # a query of zeros, or rows all alike: no code tells them apart
         found[unranked] = np.arange(plan.scored)
@@ -206,7 +206,7 @@ class IVF:
     def _completed(self, find: Find, queries: Vectors, fetch: int, probes: int) -> Rows:
         """`(n_queries, fetch)` candidates, looking further where the lists hold too few."""
         found = find(queries, fetch, probes)
-        if not _complete(found) and probes < self._lists.count:
+        if not _is_complete(found) and probes < self._lists.count:
             short = np.flatnonzero(found[:, -1] < 0)
             found[short] = self._completed(find, queries[short], fetch, 4 * probes)
         return found
@@ -310,7 +310,7 @@ class IVF:
             raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
 
 
-def _complete(found: Rows) -> bool:
+def _is_complete(found: Rows) -> bool:
     return not len(found) or found[:, -1].min() >= 0
 
 

@@ -159,15 +159,18 @@ def best_of(rows: NDArray[np.int64], points: Vectors, query: Vectors, k: int) ->
     order = products.argsort()  # NaN last: a damaged vector is not passed over
     margin = 2 * error_bound(query.shape[1]) * _length(query[0])
     near = order[products.searchsorted(products[order[-k]] - margin, sorter=order) :]
-    rows, scores = rows[near], similarities(query, points[near])
-    best = np.lexsort((rows, -scores))[None, :k]
-    return Neighbours(rows[best], scores[best])
+    return _first(rows[near], similarities(query, points[near]), k)
 
 
 def _rank_one(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
     scores = np.empty(len(rows), np.float32)
     for part in blocks(len(rows), max(1, _BLOCK_FLOATS // queries.shape[1])):
         scores[part] = similarities(queries, vectors[rows[part]])
+    return _first(rows, scores, k)
+
+
+def _first(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Neighbours:
+    """The best `k` for one query, in order."""
     best = np.lexsort((rows, -scores))[None, :k]
     return Neighbours(rows[best], scores[best])
 
