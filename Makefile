@@ -99,6 +99,6 @@ docs: $(STAMP)  ## write docs/cli.md and docs/api.md from the code
 	@$(BIN)/python docs/generate.py
 
 clean:  ## remove .venv, the demo's index and all caches; your own indexes stay
-	rm -rf $(VENV) $(DEMO) $(DEMO)-pictures $(DEMO)-morph.gif dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .import_linter_cache
+	rm -rf $(VENV) $(DEMO) $(DEMO)-pictures $(DEMO)-morph.gif dist build \
+	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

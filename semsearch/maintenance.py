@@ -15,7 +15,7 @@ from semsearch.points import Points
 from semsearch.snapshot import Snapshot, document_damage
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
-from semsearch.storage.rows import ChunkRow, FoundRow
+from semsearch.storage.rows import ChunkRow, FoundRow, passage_of
 from semsearch.store import Store
 from semsearch.vectors.tuning import sampled_recall
 from semsearch.view import LiveSegment
@@ -145,7 +145,7 @@ def _tiled(chunks: list[ChunkRow]) -> bool:
     at = 0
     for ordinal, chunk in enumerate(chunks):
         begins = chunk.start == at or ordinal == 0
-        if chunk.ordinal != ordinal or not begins or len(chunk.passage) != chunk.length:
+        if chunk.ordinal != ordinal or not begins or len(passage_of(chunk)) != chunk.length:
             return False
         at += len(chunk.piece)
     return bool(chunks)
@@ -269,7 +269,7 @@ def _encode_again(
     with store.read() as snapshot:
         keys = snapshot.catalog.chunk_keys_between(live.row.first, live.row.last)
         found = snapshot.catalog.found(keys)
-    if embedder is None or not all(row.document and row.document.encoded for row in found.values()):
+    if embedder is None or not all(row.encoded for row in found.values()):
         return []  # some vectors were given by the caller
     parts: list[Points] = []
     try:
@@ -289,5 +289,4 @@ def _content(row: FoundRow, embedder: Embedder) -> Content:
     Raises:
         InvalidArgument: It is a picture that is not there any more.
     """
-    assert row.document is not None
-    return embedder.again(row.document.title, row.chunk.passage, row.document.source)
+    return embedder.again(row.title, passage_of(row), row.source)

@@ -202,7 +202,7 @@ class Snapshot:
             IndexCorrupt: A document is damaged.
         """
         return {
-            id_: [Chunk(chunk.span, chunk.passage) for chunk in chunks]
+            id_: [Chunk(span_of(chunk), passage_of(chunk)) for chunk in chunks]
             for id_, chunks in self._chunks(ids).items()
         }
 
@@ -229,7 +229,7 @@ class Snapshot:
             if len(found := chunks[row.key]) > 1:
                 self._check(row, found)
                 vectors = self.chunk_vectors([chunk.key for chunk in found], whole=True)
-                texts = [chunk.passage for chunk in found]
+                texts = [passage_of(chunk) for chunk in found]
                 yield row.id, row.title, list(zip(texts, vectors, strict=True))
 
     def chunk_vectors(self, keys: Sequence[int], *, whole: bool = False) -> NDArray[np.float32]:

@@ -41,6 +41,8 @@ from semsearch.storage.rows import (
     DocumentRow,
     SegmentRow,
     State,
+    chunk_row,
+    document_row,
     intact,
     passage_of,
     span_of,
@@ -382,7 +384,8 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
         assert transaction.document_page(0) == [document(1), odd]
         assert transaction.document_page(1) == [odd]
         found = transaction.found([10, 12, 13])
-        assert {key: (row.chunk, row.document) for key, row in found.items()} == {
+        parts = {key: (chunk_row(row[:7]), document_row(row[7:])) for key, row in found.items()}
+        assert parts == {
             10: (chunk(10, 1), document(1)),
             12: (chunk(12, 2), odd),
         }
@@ -396,8 +399,8 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
         assert transaction.reject_count() == 1
         assert (transaction.state().version, transaction.version()) == (2, 2)
         assert transaction.integrity_problems() == []
-        assert chunk(10, 1).span == Span(1, 4)
-        assert chunk(10, 1).passage == "abc"
+        assert span_of(chunk(10, 1)) == Span(1, 4)
+        assert passage_of(chunk(10, 1)) == "abc"
 
 
 def test_more_ids_than_sqlite_takes_variables(catalog: Catalog) -> None:

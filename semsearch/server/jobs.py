@@ -10,6 +10,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -141,19 +142,18 @@ class Jobs:
         if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
             raise InvalidArgument(f"file: {name!r} is no name of a file")
         path = Path(tempfile.mkdtemp(dir=self._folder)) / name
-        try:
-            with path.open("xb") as file:
-                shutil.copyfileobj(content, file)
-            return Upload(path, modality, id_field=id_field, text_field=text_field)
-        except IngestError as error:
-            shutil.rmtree(path.parent)
-            raise IngestError(str(error).replace(f"{path.parent}/", "")) from error
-        except OSError as error:
-            shutil.rmtree(path.parent)
-            raise InvalidArgument(f"file: {name!r} cannot be kept: {error.strerror}") from error
-        except BaseException:
-            shutil.rmtree(path.parent)
-            raise
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, path.parent)
+            try:
+                with path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+                upload = Upload(path, modality, id_field=id_field, text_field=text_field)
+            except IngestError as error:
+                raise IngestError(str(error).replace(f"{path.parent}/", "")) from error
+            except OSError as error:
+                raise InvalidArgument(f"file: {name!r} cannot be kept: {error.strerror}") from error
+            undo.pop_all()
+        return upload
 
     def start(self, collection: str, upload: Upload, *, prune: bool) -> Job:
         """Ingest an upload when its turn comes."""

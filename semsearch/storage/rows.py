@@ -66,16 +66,6 @@ class ChunkRow(NamedTuple):
     piece: str
     intact: bool = True
 
-    @property
-    def span(self) -> Span:
-        """Characters of the document's text."""
-        return span_of(self)
-
-    @property
-    def passage(self) -> str:
-        """The chunk's text."""
-        return passage_of(self)
-
 
 class FoundRow(NamedTuple):
     """A chunk beside the document it is of, all columns of both: what a hit is made of.
@@ -98,16 +88,6 @@ class FoundRow(NamedTuple):
     hash: bytes
     encoded: bool
     checksum_of_document: bytes
-
-    @property
-    def chunk(self) -> ChunkRow:
-        """The chunk alone."""
-        return chunk_row(self[:_CHUNK_COLUMNS])
-
-    @property
-    def document(self) -> DocumentRow | None:
-        """The document alone."""
-        return None if self.key_of_document is None else document_row(self[_CHUNK_COLUMNS:])
 
     @property
     def damage(self) -> str | None:
