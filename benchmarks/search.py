@@ -189,12 +189,14 @@ def _kind(index: semsearch.Index, kind: str, corpus: Corpus) -> dict[str, Any]:
         index.search(query, _K)
         raw(query)
     ours, theirs, found = [], [], []
-    for query in corpus.queries:
+    # The query that FAISS is asked in turn is another: it would find its codes in the cache.
+    others = np.roll(corpus.queries, len(corpus.queries) // 2, axis=0)
+    for query, other in zip(corpus.queries, others, strict=True):
         took, got = _timed(index, query)
         ours.append(took)
         found.append(got)
         began = time.perf_counter()
-        raw(query)
+        raw(other)
         theirs.append(1e3 * (time.perf_counter() - began))
     everything = np.ones(len(corpus.rows), np.bool_)
     plain = index.info()

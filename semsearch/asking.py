@@ -18,7 +18,7 @@ from semsearch.latents import combine, normalize
 from semsearch.search import Queries, Rerank, Wanted, Without
 from semsearch.types import LatentSpace, Mode
 
-_MODES = " or ".join(map(repr, get_args(Mode)))
+_MODES = get_args(Mode)
 
 
 class Asked(Protocol):
@@ -77,8 +77,9 @@ def asked(
     given: Any = None,
 ) -> Queries:
     """The queries with what the mode needs of them; `given` in place of encoded texts."""
-    if mode not in get_args(Mode):
-        raise InvalidArgument(f"mode: expected {_MODES}, got {mode!r}")
+    if mode not in _MODES:
+        expected = " or ".join(map(repr, _MODES))
+        raise InvalidArgument(f"mode: expected {expected}, got {mode!r}")
     kinds = {_kind(query) for query in queries}
     if reader.space.modality == "image" and "texts" in kinds:
         _ = reader.encoder  # says that there is none

@@ -202,7 +202,7 @@ def _between(
 def _units(rows: NDArray[Any], start: int) -> NDArray[np.float64]:
     exact = rows.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    if ((lengths > _SMALLEST) & (lengths < _LARGEST)).all():
+    if all(_SMALLEST < length < _LARGEST for length in lengths.tolist()):
         usual: NDArray[np.float64] = exact / lengths[:, np.newaxis]
         return usual
     peaks = np.abs(exact).max(axis=1, initial=0.0, keepdims=True)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,7 @@ _LOOK_UP = 1 / 4
 """What it costs to look up whether a row matches, when all that do are, beside a single check."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Chunks found for one query, best first, equal scores by ascending key."""
 
     keys: NDArray[np.int64]

@@ -213,7 +213,7 @@ class Chunk:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, making ten would take a fiftieth of a search
 class Hit:
     """One answer of a search.
 

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from semsearch.storage.keywords import Matches
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
-    FoundRow,
     SegmentRow,
     State,
     chunk_row,
@@ -40,6 +40,9 @@ INDEX_FIELDS = "index_fields"
 """The setting that names the metadata fields with an index, in the order they were declared."""
 
 _PAGE = 1000
+
+_TOGETHER = 100
+"""Keys that one statement names, at most."""
 
 
 class ReadTransaction:
@@ -106,8 +109,6 @@ class ReadTransaction:
         return [SegmentRow(*row[:-1]) for row in rows]
 
     def _rows(self, statement: str, *values: object) -> sqlite3.Cursor:
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN")
         return self._connection.execute(statement, values)
 
     def _checked(self, table: str, statement: str) -> list[tuple[Any, ...]]:
@@ -145,10 +146,19 @@ class ReadTransaction:
         """Id and source of every document that has one."""
         yield from self._rows("SELECT id, source FROM documents WHERE source IS NOT NULL")
 
-    def found(self, keys: Iterable[int]) -> dict[int, FoundRow]:
-        """Chunks by key, each with its document; keys that are not there are left out."""
-        rows = self._rows(_FOUND, json_list(keys))
-        return {row[0]: FoundRow._make(row) for row in rows}
+    def found(self, keys: Iterable[int]) -> dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]]:
+        """Chunks by key, each with its document; keys that are not there are left out.
+
+        Both as they are stored: the columns of `schema.chunks` and of `schema.documents`, or None
+        for each where the document is lost.
+        """
+        found = {}
+        wanted = list(keys)
+        for start in range(0, len(wanted), _TOGETHER):
+            part = wanted[start : start + _TOGETHER]
+            for row in self._rows(_found(len(part)), *part):
+                found[row[0]] = row[:_CHUNK_COLUMNS], row[_CHUNK_COLUMNS:]
+        return found
 
     def chunks_of(self, documents: Iterable[int]) -> dict[int, list[ChunkRow]]:
         """All chunks of the documents with these keys, in reading order."""
@@ -280,6 +290,15 @@ class ReadTransaction:
             ) from error
 
 
+@cache
+def _found(keys: int) -> str:
+    """Chunks and their documents by so many keys: sooner than by a JSON list of them."""
+    return (
+        f"SELECT {_CHUNK}, {_DOCUMENT} FROM (VALUES {', '.join(['(?)'] * keys)}) asked "
+        "CROSS JOIN chunks c ON c.key = asked.column1 LEFT JOIN documents d ON d.key = c.document"
+    )
+
+
 def json_list(values: Iterable[Any]) -> str:
     """Values of any number as one parameter, so that no limit of SQLite's is ever met."""
     return json.dumps(list(values))
@@ -294,6 +313,7 @@ def schema_checksum(connection: sqlite3.Connection) -> str:
 # The columns of `schema`, in its order: each row's checksum is over the others as they stand.
 _LISTED = "(SELECT value FROM json_each(?))"
 _CHUNK = "c.key, c.document, c.ordinal, c.start, c.length, c.piece, c.checksum"
+_CHUNK_COLUMNS = _CHUNK.count(",") + 1
 _DOCUMENT = "d.key, d.id, d.title, d.metadata, d.source, d.hash, d.encoded, d.checksum"
 _SETTINGS = "SELECT key, value, checksum FROM settings ORDER BY key"
 _STATE = "SELECT id, version, next_segment, next_chunk, documents, chunks, checksum FROM state"
@@ -303,10 +323,6 @@ _SEGMENTS = (
 )
 _REJECTS = "SELECT source, position, reason, checksum FROM rejects ORDER BY source, position"
 _DELETIONS = "SELECT seq, chunk FROM deletions WHERE seq > ? ORDER BY seq"
-_FOUND = (
-    f"SELECT {_CHUNK}, {_DOCUMENT} FROM chunks c LEFT JOIN documents d ON d.key = c.document "
-    f"WHERE c.key IN {_LISTED}"
-)
 _DOCUMENTS_BY_ID = f"SELECT {_DOCUMENT} FROM documents d WHERE d.id IN {_LISTED}"
 _DOCUMENTS_AFTER = f"SELECT {_DOCUMENT} FROM documents d WHERE d.key > ? ORDER BY d.key LIMIT ?"
 _ID_OF_DOCUMENT = f"SELECT key, id FROM documents WHERE key IN {_LISTED}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -97,12 +95,20 @@ def gpu_neighbours(queries: Vectors, vectors: Vectors, k: int) -> Neighbours | N
     return best
 
 
-@contextmanager
-def _backend_errors(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        raise BackendError(f"FAISS failed {doing}: {error}") from error
+class _BackendErrors:
+    """Turns FAISS's errors into ours; made anew for every search, so not by a generator."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError | MemoryError):
+            raise BackendError(f"FAISS failed {self._doing}: {error}") from error
 
 
 class FaissExact(MatrixOnly):
@@ -164,7 +170,7 @@ class FaissExact(MatrixOnly):
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
         selector = None if only is None else _selector(faiss, only)
-        with _backend_errors("searching"):
+        with _BackendErrors("searching"):
             faiss.knn_inner_product(
                 faiss.swig_ptr(queries),
                 faiss.swig_ptr(self._vectors),
@@ -210,13 +216,13 @@ class Lists:
         index.own_fields = True
         index.by_residual = True
         index.pq.cp.min_points_per_centroid = 1  # few rows are no reason to warn
-        with _backend_errors("training"):
+        with _BackendErrors("training"):
             index.train(np.resize(sample, (max(len(sample), 2**_BITS), dim)))
         return cls(index)
 
     def add(self, vectors: Vectors) -> None:
         """Encode the next rows."""
-        with _backend_errors("encoding vectors"):
+        with _BackendErrors("encoding vectors"):
             self._index.add(vectors)
 
     @property
@@ -255,7 +261,7 @@ class Lists:
         pointer = _load_faiss().swig_ptr
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
-        with _backend_errors("searching"):
+        with _BackendErrors("searching"):
             self._index.search_c(
                 len(queries),
                 pointer(queries),
@@ -302,7 +308,7 @@ class Lists:
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
         # FAISS's Python form of this method takes no parameters (1.15).
-        with _backend_errors("searching"):
+        with _BackendErrors("searching"):
             self._index.search_preassigned_c(
                 len(queries),
                 pointer(queries),
@@ -329,7 +335,7 @@ class Lists:
             BackendError: This FAISS cannot read it.
         """
         faiss = _load_faiss()
-        with _backend_errors("reading its index"):
+        with _BackendErrors("reading its index"):
             return cls(faiss.deserialize_index(np.frombuffer(data, np.uint8)))
 
 

@@ -311,7 +311,7 @@ class IVF:
 
 
 def _is_complete(found: Rows) -> bool:
-    return not len(found) or found[:, -1].min() >= 0
+    return -1 not in found[:, -1].tolist()
 
 
 def _aim(target_recall: float) -> float:

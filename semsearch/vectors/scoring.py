@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
             f"queries: expected real numbers of shape (n, {dim}), got {array.dtype} {array.shape}"
         )
     usual = len(array) == 1 and array.dtype == np.float32
-    if usual and SHORTEST_QUERY <= _length(array[0]) <= LONGEST_QUERY:
+    if usual and SHORTEST_QUERY <= _length(array[0].astype(np.float64)) <= LONGEST_QUERY:
         return np.ascontiguousarray(array)
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     fine = (lengths == 0) | ((lengths >= SHORTEST_QUERY) & (lengths <= LONGEST_QUERY))
@@ -68,9 +68,8 @@ def check_queries(queries: Vectors, dim: int) -> Vectors:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _length(query: Vectors) -> float:
-    exact = query.astype(np.float64)
-    return math.sqrt(exact @ exact)
+def _length(vector: NDArray[np.float64]) -> float:
+    return math.sqrt(vector.dot(vector))
 
 
 def check_allowed(allowed: Allowed | None, n: int) -> Allowed | None:
@@ -97,7 +96,7 @@ def check_k(k: int, available: int) -> int:
     return min(int(k), available)
 
 
-def similarities(queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
+def similarities(queries: NDArray[np.floating[Any]], rows: Vectors) -> NDArray[np.float32]:
     """Inner product of each query with the row beside it: the definition of a score.
 
     Products of two float32 are exact in float64 and each row is summed alone by numpy's pairwise
@@ -105,14 +104,14 @@ def similarities(queries: Vectors, rows: Vectors) -> NDArray[np.float32]:
     those of BLAS do.
 
     Args:
-        queries: `(m, dim)`, or `(1, dim)` for one query against all.
+        queries: `(m, dim)` float32, or such in float64; or `(1, dim)` for one query against all.
         rows: `(m, dim)`.
 
     Returns:
         `(m,)` float32, the float64 sum rounded once; never -0.0.
     """
     products = rows.astype(np.float64)
-    products *= queries
+    products *= queries.astype(np.float64, copy=False)
     scores: NDArray[np.float32] = np.add.reduce(products, axis=1).astype(np.float32)
     scores += 0
     return scores
@@ -157,9 +156,10 @@ def best_of(rows: NDArray[np.int64], points: Vectors, query: Vectors, k: int) ->
     """
     products = points @ query[0]
     order = products.argsort()  # NaN last: a damaged vector is not passed over
-    margin = 2 * error_bound(query.shape[1]) * _length(query[0])
+    exact = query.astype(np.float64)
+    margin = 2 * error_bound(query.shape[1]) * _length(exact[0])
     near = order[products.searchsorted(products[order[-k]] - margin, sorter=order) :]
-    return _first(rows[near], similarities(query, points[near]), k)
+    return _first(rows[near], similarities(exact, points.take(near, axis=0)), k)
 
 
 def _rank_one(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int) -> Neighbours:
@@ -198,6 +198,8 @@ def merged(parts: Sequence[Neighbours], k: int) -> Neighbours:
 
 def stack(parts: list[Neighbours], k: int) -> Neighbours:
     """Join the answers to consecutive batches of queries; no batch at all gives `(0, k)`."""
+    if len(parts) == 1:
+        return parts[0]
     if not parts:
         return Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
     return Neighbours(

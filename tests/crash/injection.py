@@ -29,7 +29,9 @@ SQL = "sql: "
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _WITHOUT_EFFECT = re.compile(
-    r"select|begin|pragma (?!auto_vacuum|journal_mode|incremental|wal_|\w+_(id|version) =)", re.I
+    r"select|begin|rollback|"
+    r"pragma (?!auto_vacuum|journal_mode|incremental|wal_|\w+_(id|version) =)",
+    re.I,
 )
 """SQL that leaves the files as they are; a kill there is a kill at the next step."""
 
