@@ -20,6 +20,9 @@ from semsearch.types import LatentSpace, Mode
 
 _MODES = get_args(Mode)
 
+_ROUNDING = 2.0**-23
+"""How far from 1 the squared length of a unit vector is that was rounded to float32."""
+
 
 class Asked(Protocol):
     """What a query needs of the reader that is asked."""
@@ -105,7 +108,7 @@ def asked(
         case "blends":
             return _blended(reader, queries)
         case _:
-            return Queries(vectors=normalize(matrix_of(queries, reader.space.dim)))
+            return Queries(vectors=_units(matrix_of(queries, reader.space.dim)))
 
 
 def point(reader: Asked, query: Any) -> NDArray[np.float32]:
@@ -122,8 +125,17 @@ def _encoded(reader: Asked, texts: list[str], given: Any = None) -> NDArray[np.f
         rows = matrix_of(given, reader.space.dim)
         if len(rows) != len(texts):
             raise InvalidArgument(f"vectors: {len(rows)} of them for {len(texts)} texts")
-        return normalize(rows)
-    return normalize(reader.encoder.encode_queries(texts))
+        return _units(rows)
+    return _units(reader.encoder.encode_queries(texts))
+
+
+def _units(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """`(n, dim)` of unit length; as they are when all are so already, as encoders give them."""
+    if vectors.dtype == np.float32:
+        exact = vectors.astype(np.float64)
+        if all(abs(row.dot(row) - 1) <= _ROUNDING for row in exact):
+            return vectors
+    return normalize(vectors)
 
 
 def _seen(reader: Asked, image: Image) -> NDArray[np.float32]:
