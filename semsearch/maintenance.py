@@ -15,7 +15,7 @@ from semsearch.points import Points
 from semsearch.snapshot import Snapshot, document_damage
 from semsearch.storage.checksum import file_checksum
 from semsearch.storage.durable import storage_errors
-from semsearch.storage.rows import ChunkRow, DocumentRow, chunk_row, document_row, passage_of
+from semsearch.storage.rows import ChunkRow, FoundRow, passage_of
 from semsearch.store import Store
 from semsearch.vectors.tuning import sampled_recall
 from semsearch.view import LiveSegment
@@ -268,17 +268,14 @@ def _encode_again(
 ) -> list[str]:
     with store.read() as snapshot:
         keys = snapshot.catalog.chunk_keys_between(live.row.first, live.row.last)
-        found = {
-            key: (chunk_row(chunk), document_row(document))
-            for key, (chunk, document) in snapshot.catalog.found(keys).items()
-        }
-    if embedder is None or not all(document.encoded for _, document in found.values()):
+        found = snapshot.catalog.found(keys)
+    if embedder is None or not all(row.encoded for row in found.values()):
         return []  # some vectors were given by the caller
     parts: list[Points] = []
     try:
         for at in range(0, len(keys), _ENCODED_AT_ONCE):
             rows = [found[key] for key in keys[at : at + _ENCODED_AT_ONCE]]
-            parts.append(embedder.encode([_content(*row, embedder) for row in rows]))
+            parts.append(embedder.encode([_content(row, embedder) for row in rows]))
     except InvalidArgument as error:
         return [f"{live.file.path.name}: not encoded again: {error}"]
     points = Points.joined(parts, store.space)
@@ -286,10 +283,10 @@ def _encode_again(
     return [f"{live.file.path.name}: {len(keys)} chunks encoded again"]
 
 
-def _content(chunk: ChunkRow, document: DocumentRow, embedder: Embedder) -> Content:
+def _content(row: FoundRow, embedder: Embedder) -> Content:
     """What was encoded for a chunk.
 
     Raises:
         InvalidArgument: It is a picture that is not there any more.
     """
-    return embedder.again(document.title, passage_of(chunk), document.source)
+    return embedder.again(row.title, passage_of(row), row.source)

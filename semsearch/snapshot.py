@@ -20,13 +20,12 @@ from semsearch.storage.reading import ReadTransaction
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
+    FoundRow,
     State,
-    intact,
-    passage,
     passage_of,
     span_of,
 )
-from semsearch.types import Chunk, Document, Hit, LatentSpace, Span
+from semsearch.types import Chunk, Document, Hit, LatentSpace
 from semsearch.view import LiveSegment, Selection, View, sampled_keys
 
 _LARGEST_SCORE = 1.001
@@ -136,24 +135,20 @@ class Snapshot:
         found = self.catalog.found(keys)
         if len(found) != len(set(keys)):
             raise self._damaged("a chunk that was found is missing")
-        return [self._hit(*found[key], score) for key, score in zip(keys, scores, strict=True)]
+        return [self._hit(found[key], score) for key, score in zip(keys, scores, strict=True)]
 
-    def _hit(self, chunk: tuple[Any, ...], document: tuple[Any, ...], score: float) -> Hit:
-        if not intact(chunk):
-            raise self._damaged("a chunk that was found is damaged")
-        if document[0] is None or not intact(document):
-            raise self._damaged("a document that was found is damaged or missing")
-        key, _, ordinal, start, length, piece, _ = chunk
-        _, id_, title, metadata, source, *_ = document
+    def _hit(self, row: FoundRow, score: float) -> Hit:
+        if row.damage:
+            raise self._damaged(row.damage)
         return Hit(
-            id=id_,
+            id=row.id,
             score=score,
-            text=passage(ordinal, start, length, piece),
-            metadata=_DECODER.raw_decode(metadata)[0],
-            source=source,
-            span=Span(start, start + length),
-            title=title,
-            chunk=key,
+            text=passage_of(row),
+            metadata=_DECODER.raw_decode(row.metadata)[0],
+            source=row.source,
+            span=span_of(row),
+            title=row.title,
+            chunk=row.key,
         )
 
     def cosines(

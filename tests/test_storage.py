@@ -384,11 +384,13 @@ def test_rows_come_back_as_they_were_put(catalog: Catalog) -> None:
         assert transaction.document_page(0) == [document(1), odd]
         assert transaction.document_page(1) == [odd]
         found = transaction.found([10, 12, 13])
-        parts = {key: (chunk_row(one), document_row(of)) for key, (one, of) in found.items()}
+        parts = {key: (chunk_row(row[:7]), document_row(row[7:])) for key, row in found.items()}
         assert parts == {
             10: (chunk(10, 1), document(1)),
             12: (chunk(12, 2), odd),
         }
+        assert (span_of(found[10]), passage_of(found[10])) == (Span(1, 4), "abc")
+        assert not any(row.damage for row in found.values())
         assert transaction.chunks_of([2, 7]) == {2: [chunk(12, 2), chunk(11, 2, 1)], 7: []}
         assert transaction.chunk_documents([10, 12]) == {10: 1, 12: 2}
         assert transaction.chunk_keys_between(10, 11) == [10, 11]

@@ -6,17 +6,16 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semsearch.errors import IndexCorrupt
 from semsearch.storage.connection import (
-    SQLITE_ERRORS,
+    BUSY_SECONDS,
     catalog_errors,
     connect,
-    mapped,
     read_only_mode,
 )
 from semsearch.storage.durable import sync
@@ -90,17 +89,19 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[ReadTransaction]:
         """One consistent view: what other processes commit meanwhile is not seen."""
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._connected()
-        try:
+        with catalog_errors(self.path), self._connection() as connection:
             connection.execute("BEGIN")
             yield ReadTransaction(connection, self.path)
             connection.execute("ROLLBACK")
-        except SQLITE_ERRORS as error:
-            connection.close()
-            raise mapped(self.path, error) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect(self.path, self._mode)
+        try:
+            yield connection
         except BaseException:
             connection.close()
             raise
@@ -108,10 +109,6 @@ class Catalog:
             connection.close()
         else:
             self._idle.append(connection)
-
-    def _connected(self) -> sqlite3.Connection:
-        with catalog_errors(self.path):
-            return connect(self.path, self._mode)
 
     @cached_property
     def _engine(self) -> Engine:
@@ -142,10 +139,11 @@ class Catalog:
         """
         with self.write() as transaction:
             transaction.merge_keywords()
-        with catalog_errors(self.path), closing(self._connected()) as connection:
+        with catalog_errors(self.path), self._connection() as connection:
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
 
     def close(self) -> None:
         """Close all connections; the last one empties the write-ahead log."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
 
 from semsearch.types import Document
@@ -14,7 +14,7 @@ _ENDS = 2**16
 def row_checksum(values: tuple[object, ...]) -> bytes:
     """8 bytes that change with any value of a row, or its type: as SQLite gives them back."""
     # Python's ASCII form names types and borders, and is made in half the time of one by hand.
-    return blake2b(ascii(values).encode(), digest_size=8).digest()
+    return hashlib.blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
 def older_row_checksum(values: Iterable[object]) -> bytes:
@@ -30,12 +30,12 @@ def older_row_checksum(values: Iterable[object]) -> bytes:
         else:  # no value of ours is a real number, a damaged one may be
             tag, data = b"-", repr(value).encode()
         parts.append(b"%s%d:%s" % (tag, len(data), data))
-    return blake2b(b"".join(parts), digest_size=8).digest()
+    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 
 def content_hash(document: Document) -> bytes:
     """16 bytes that change with whatever is encoded: the title and the text."""
-    digest = blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for part in (document.title, document.text):
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -45,7 +45,7 @@ def content_hash(document: Document) -> bytes:
 def file_checksum(path: Path) -> str:
     """SHA-256 of a file's whole content, in hex."""
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ends_checksum(path: Path) -> str:
@@ -56,7 +56,7 @@ def ends_checksum(path: Path) -> str:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        digest = sha256(size.to_bytes(8, "little"))
+        digest = hashlib.sha256(size.to_bytes(8, "little"))
         for at in (0, max(0, size - _ENDS)):
             file.seek(at)
             digest.update(file.read(_ENDS))

@@ -13,13 +13,10 @@ from semsearch.errors import IndexCorrupt, IndexLocked, StorageError
 BUSY_SECONDS = 30.0
 """How long another process's transaction is waited for."""
 
-SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises; its messages may quote damaged bytes."""
-
 _CACHE_KIB = 32_768
 """Pages that a connection keeps between queries, as far as it reads so many."""
 
-_MAPPED = 2**31
+_MMAP_BYTES = 2**31
 """Bytes of the file that are read where they lie, without a copy for each connection; what is
 beyond is read as usual."""
 
@@ -68,7 +65,7 @@ def _set_up(connection: sqlite3.Connection, mode: str) -> None:
         "journal_size_limit = 67108864",
         "temp_store = MEMORY",
         f"cache_size = -{_CACHE_KIB}",
-        f"mmap_size = {_MAPPED}",
+        f"mmap_size = {_MMAP_BYTES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -95,8 +92,8 @@ def catalog_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about `path` into ours."""
     try:
         yield
-    except SQLITE_ERRORS as error:
-        raise mapped(path, error) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # its messages may quote damaged bytes
+        raise _mapped(path, error) from error
 
 
 # A statement that fails on a catalog which passed `check_format` means other tables than ours.
@@ -111,8 +108,7 @@ _DAMAGE = (
 )
 
 
-def mapped(path: Path, error: BaseException) -> StorageError:
-    """What one of `SQLITE_ERRORS` means about `path`."""
+def _mapped(path: Path, error: BaseException) -> StorageError:
     # Extended codes carry the primary one in their low byte; text that is no UTF-8 has no code.
     extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     code = extended & 0xFF

@@ -28,6 +28,7 @@ from semsearch.storage.keywords import Matches
 from semsearch.storage.rows import (
     ChunkRow,
     DocumentRow,
+    FoundRow,
     SegmentRow,
     State,
     chunk_row,
@@ -146,18 +147,14 @@ class ReadTransaction:
         """Id and source of every document that has one."""
         yield from self._rows("SELECT id, source FROM documents WHERE source IS NOT NULL")
 
-    def found(self, keys: Iterable[int]) -> dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]]:
-        """Chunks by key, each with its document; keys that are not there are left out.
-
-        Both as they are stored: the columns of `schema.chunks` and of `schema.documents`, or None
-        for each where the document is lost.
-        """
-        found = {}
+    def found(self, keys: Iterable[int]) -> dict[int, FoundRow]:
+        """Chunks by key, each with its document; keys that are not there are left out."""
+        found: dict[int, FoundRow] = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _TOGETHER):
             part = wanted[start : start + _TOGETHER]
-            for row in self._rows(_found(len(part)), *part):
-                found[row[0]] = row[:_CHUNK_COLUMNS], row[_CHUNK_COLUMNS:]
+            rows = map(FoundRow._make, self._rows(_found(len(part)), *part))
+            found.update((row.key, row) for row in rows)
         return found
 
     def chunks_of(self, documents: Iterable[int]) -> dict[int, list[ChunkRow]]:
@@ -313,7 +310,6 @@ def schema_checksum(connection: sqlite3.Connection) -> str:
 # The columns of `schema`, in its order: each row's checksum is over the others as they stand.
 _LISTED = "(SELECT value FROM json_each(?))"
 _CHUNK = "c.key, c.document, c.ordinal, c.start, c.length, c.piece, c.checksum"
-_CHUNK_COLUMNS = _CHUNK.count(",") + 1
 _DOCUMENT = "d.key, d.id, d.title, d.metadata, d.source, d.hash, d.encoded, d.checksum"
 _SETTINGS = "SELECT key, value, checksum FROM settings ORDER BY key"
 _STATE = "SELECT id, version, next_segment, next_chunk, documents, chunks, checksum FROM state"

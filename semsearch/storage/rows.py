@@ -67,27 +67,56 @@ class ChunkRow(NamedTuple):
     intact: bool = True
 
 
-def span_of(row: ChunkRow) -> Span:
+class FoundRow(NamedTuple):
+    """A chunk beside the document it is of, all columns of both: what a hit is made of.
+
+    Where the catalog has lost the document, its columns are None.
+    """
+
+    key: int
+    document_key: int
+    ordinal: int
+    start: int
+    length: int
+    piece: str
+    checksum: bytes
+    key_of_document: int | None
+    id: str
+    title: str
+    metadata: str
+    source: str | None
+    hash: bytes
+    encoded: bool
+    checksum_of_document: bytes
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with it, if anything."""
+        if not intact(self[:_CHUNK_COLUMNS]):
+            return "a chunk that was found is damaged"
+        if self.key_of_document is None or not intact(self[_CHUNK_COLUMNS:]):
+            return "a document that was found is damaged or missing"
+        return None
+
+
+_CHUNK_COLUMNS = FoundRow._fields.index("key_of_document")
+
+
+def span_of(row: ChunkRow | FoundRow) -> Span:
     """Where the text of a chunk stands in its document's."""
     return Span(row.start, row.start + row.length)
 
 
-def passage_of(row: ChunkRow) -> str:
+def passage_of(row: ChunkRow | FoundRow) -> str:
     """The text of a chunk."""
-    return passage(row.ordinal, row.start, row.length, row.piece)
-
-
-def passage(ordinal: int, start: int, length: int, piece: str) -> str:
-    """The text of a chunk: the first piece begins where the document does."""
-    offset = start if ordinal == 0 else 0
-    return piece[offset : offset + length]
+    offset = row.start if row.ordinal == 0 else 0
+    return row.piece[offset : offset + row.length]
 
 
 def intact(row: tuple[Any, ...]) -> bool:
     """Whether a row, its checksum last, is as it was written."""
     values, kept = row[:-1], row[-1]
-    sound: bool = row_checksum(values) == kept or older_row_checksum(values) == kept
-    return sound
+    return bool(row_checksum(values) == kept or older_row_checksum(values) == kept)
 
 
 def document_row(row: tuple[Any, ...]) -> DocumentRow:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -95,20 +97,12 @@ def gpu_neighbours(queries: Vectors, vectors: Vectors, k: int) -> Neighbours | N
     return best
 
 
-class _BackendErrors:
-    """Turns FAISS's errors into ours; made anew for every search, so not by a generator."""
-
-    __slots__ = ("_doing",)
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RuntimeError | MemoryError):
-            raise BackendError(f"FAISS failed {self._doing}: {error}") from error
+@contextmanager
+def _backend_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise BackendError(f"FAISS failed {doing}: {error}") from error
 
 
 class FaissExact(MatrixOnly):
@@ -170,7 +164,7 @@ class FaissExact(MatrixOnly):
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
         selector = None if only is None else _selector(faiss, only)
-        with _BackendErrors("searching"):
+        with _backend_errors("searching"):
             faiss.knn_inner_product(
                 faiss.swig_ptr(queries),
                 faiss.swig_ptr(self._vectors),
@@ -216,13 +210,13 @@ class Lists:
         index.own_fields = True
         index.by_residual = True
         index.pq.cp.min_points_per_centroid = 1  # few rows are no reason to warn
-        with _BackendErrors("training"):
+        with _backend_errors("training"):
             index.train(np.resize(sample, (max(len(sample), 2**_BITS), dim)))
         return cls(index)
 
     def add(self, vectors: Vectors) -> None:
         """Encode the next rows."""
-        with _BackendErrors("encoding vectors"):
+        with _backend_errors("encoding vectors"):
             self._index.add(vectors)
 
     @property
@@ -261,7 +255,7 @@ class Lists:
         pointer = _load_faiss().swig_ptr
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
-        with _BackendErrors("searching"):
+        with _backend_errors("searching"):
             self._index.search_c(
                 len(queries),
                 pointer(queries),
@@ -308,7 +302,7 @@ class Lists:
         rows = np.empty((len(queries), fetch), np.int64)
         scores = np.empty((len(queries), fetch), np.float32)
         # FAISS's Python form of this method takes no parameters (1.15).
-        with _BackendErrors("searching"):
+        with _backend_errors("searching"):
             self._index.search_preassigned_c(
                 len(queries),
                 pointer(queries),
@@ -335,7 +329,7 @@ class Lists:
             BackendError: This FAISS cannot read it.
         """
         faiss = _load_faiss()
-        with _BackendErrors("reading its index"):
+        with _backend_errors("reading its index"):
             return cls(faiss.deserialize_index(np.frombuffer(data, np.uint8)))
 
 

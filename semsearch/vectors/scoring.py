@@ -111,7 +111,7 @@ def similarities(queries: NDArray[np.floating[Any]], rows: Vectors) -> NDArray[n
         `(m,)` float32, the float64 sum rounded once; never -0.0.
     """
     products = rows.astype(np.float64)
-    products *= queries.astype(np.float64, copy=False)
+    products *= queries
     scores: NDArray[np.float32] = np.add.reduce(products, axis=1).astype(np.float32)
     scores += 0
     return scores
