@@ -234,13 +234,21 @@ def _raw(index: semsearch.Index, kind: str, rows: Matrix) -> Callable[[Matrix], 
         flat.add(rows)
         return lambda query: flat.search(query[None], _K)
     with index._store.read(vectors=True) as snapshot:
-        lists: Any = snapshot.segments[0].file.index
-    parameters: Any = lists.facts().parameters
-    effort = faiss.SearchParametersIVF()
-    effort.nprobe, fetch = parameters["probed"], parameters["scored"]
+        made: Any = snapshot.segments[0].file.index
+    parameters: Any = made.facts().parameters
+    effort: Any
+    if kind == "hnsw":
+        effort = faiss.SearchParametersHNSW(efSearch=parameters["breadth"])
+        graph = made._graph._index
+        return lambda query: graph.search(query[None], _K, params=effort)
+    if kind in {"fp16", "sq8"}:
+        codes, effort, fetch = made._index, None, made.plan(_K).scored
+    else:
+        effort = faiss.SearchParametersIVF(nprobe=parameters["probed"])
+        codes, fetch = made._lists._index, parameters["scored"]
 
     def search(query: Matrix) -> Any:
-        candidates = lists._lists._index.search(query[None], fetch, params=effort)[1][0]
+        candidates = codes.search(query[None], fetch, params=effort)[1][0]
         return candidates[np.argsort(-(rows[candidates] @ query))[:_K]]
 
     return search

@@ -22,7 +22,7 @@ from semsearch.reader import DIRECTIONS, PinnedReader, Reader, Where
 from semsearch.snapshot import Snapshot
 from semsearch.store import Store
 from semsearch.types import Document, LatentSpace, OnConflict, Reject
-from semsearch.vectors import INDEX_KINDS
+from semsearch.vectors import check_wanted
 from semsearch.vectors.base import TARGET_RECALL, Quality, unreported
 from semsearch.view import LiveSegment
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from semsearch.sources import Sources
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-_HIGHEST_RECALL = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,35 +341,38 @@ class Index(Reader):
         kind: str = "auto",
         *,
         target_recall: float = TARGET_RECALL,
+        memory: float | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         """Merge all segments into one, drop deleted vectors, give free space back.
 
         Args:
-            kind: How the merged segment is searched: "exact"; or "ivf", which ranks short codes
-                in the nearest of many lists and scores the best exactly; "auto" takes "ivf" from
-                20,000 vectors on.
-            target_recall: Share of the true ten nearest that "ivf" is tuned to find, on the vectors
-                themselves: above 0, at most 0.999. `info` tells what was measured.
-            progress: Called often while "ivf" is built with the step, how much of it is done, and
+            kind: How the merged segment is searched. All vectors are scored by "exact"; or codes of
+                16 or 8 bits a component of all of them and then the best, by "fp16" and "sq8",
+                which find the same. Approximate are "ivf", which ranks short codes in the nearest
+                of many lists and scores the best exactly ("ivf-sq8" and "ivf-rabitq": with other
+                codes), and "hnsw", which walks a graph of near vectors. "auto" takes "exact" below
+                20,000 vectors and then "ivf", "sq8" for a `target_recall` of 1, and what
+                `memory` allows.
+            target_recall: Share of the true ten nearest that an approximate kind is tuned to find,
+                on the vectors themselves: above 0, at most 0.999; with "auto" or an exact kind also
+                1. `info` tells what was measured.
+            memory: Bytes that "auto" may count on when the index is searched: "hnsw" where there
+                are 300,000 vectors or more and they fit with their links; "exact", which reads
+                vectors from the disk, where not even codes do.
+            progress: Called often while a kind is built with the step, how much of it is done, and
                 of how much. What it raises ends the build; the index is then as before.
 
         Raises:
-            InvalidArgument: No such kind, or a recall out of range.
+            InvalidArgument: No such kind, or a recall or a memory out of range.
             IndexLocked: Another process is writing.
         """
         from semsearch.writer import Recipe, writing
 
-        kinds = ("auto", *INDEX_KINDS)
-        if kind not in kinds:
-            raise InvalidArgument(f"kind: expected one of {', '.join(kinds)}, got {kind!r}")
-        if not 0 < target_recall <= _HIGHEST_RECALL:
-            raise InvalidArgument(
-                f"target_recall: expected a number above 0, at most {_HIGHEST_RECALL}, got "
-                f"{target_recall!r}; kind 'exact' finds all"
-            )
+        check_wanted(kind, target_recall, memory)
         with writing(self._store) as writer:
-            writer.optimize(Recipe(kind, float(target_recall), progress or unreported))
+            recipe = Recipe(kind, float(target_recall), memory, progress or unreported)
+            writer.optimize(recipe)
 
     def index_field(self, *fields: str) -> None:
         """Index metadata fields, so that a filter on one reads only what matches it.

@@ -79,13 +79,7 @@ class LiveSegment:
 
     def plan(self, k: int) -> str:
         """How `search` goes about it, in words."""
-        plan = self.file.index.plan(k, self.allowed)
-        if not plan.lists:
-            return f"{self.row.kind}, {plan.scored:,} vectors scored"
-        return (
-            f"{self.row.kind}, {plan.lists:,} of {plan.of_lists:,} lists looked into, "
-            f"{plan.scored:,} vectors scored"
-        )
+        return f"{self.row.kind}, {self.file.index.plan(k, self.allowed)}"
 
     @cached_property
     def allowed(self) -> Allowed | None:

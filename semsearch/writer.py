@@ -74,19 +74,30 @@ class Recipe:
     Attributes:
         kind: A kind of vector index, or for `optimize` "auto".
         target_recall: What an approximate kind is tuned for.
+        memory: Bytes that "auto" may count on; see `kind_for`.
         report: Told how far a build is.
     """
 
     kind: str
     target_recall: float = TARGET_RECALL
+    memory: float | None = None
     report: Report = unreported
 
     @classmethod
     def of_largest(cls, segments: Sequence[LiveSegment]) -> Recipe:
         """The one that the largest of some segments was made by, as far as its file tells."""
         largest = max(segments, key=lambda live: live.live)
-        known = largest.row.kind in KINDS
-        return cls(largest.row.kind if known else kind_for(largest.live), _target_of(largest))
+        if largest.row.kind in KINDS:
+            return cls(largest.row.kind, _target_of(largest))
+        return cls("auto").chosen([largest])
+
+    def chosen(self, segments: Sequence[LiveSegment]) -> Recipe:
+        """This one, with the kind that "auto" stands for in a segment made of these."""
+        if self.kind != "auto" or not segments:
+            return self
+        rows = sum(live.live for live in segments)
+        dim = segments[0].file.data.vectors.shape[1]
+        return replace(self, kind=kind_for(rows, dim, self.target_recall, self.memory))
 
     def makes(self, live: LiveSegment) -> bool:
         """Whether a segment is what it would make."""
@@ -243,9 +254,7 @@ class Writer:
         """Merge all segments into one, drop the dead, build its index, give back free space."""
         with self._store.read(vectors=True) as snapshot:
             segments, state = snapshot.segments, snapshot.state()
-        if recipe.kind == "auto":
-            recipe = replace(recipe, kind=kind_for(sum(live.live for live in segments)))
-        backend(recipe.kind)
+        recipe = recipe.chosen(segments)
         done = len(segments) <= 1 and all(
             not live.row.dead and recipe.makes(live) for live in segments
         )

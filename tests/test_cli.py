@@ -27,6 +27,7 @@ import semsearch
 from semsearch.cli import display, main
 from semsearch.storage.lock import WriterLock
 from semsearch.types import Document, Reject
+from semsearch.vectors import INDEX_KINDS
 
 REPOSITORY = Path(semsearch.__file__).parents[1]
 OF_AN_INDEX = [
@@ -485,9 +486,19 @@ def test_optimize_tells_sizes(vectors: Path) -> None:
     assert [(segment["rows"], segment["dead"]) for segment in after["segments"]] == [(2, 0)]
 
 
-def test_optimize_to_codes(vectors: Path) -> None:
-    assert ", ivf\n" in succeed("optimize", "--kind", "ivf", "--index", vectors)
-    assert json.loads(succeed("info", "--index", vectors, "--json"))["segments"][0]["kind"] == "ivf"
+@pytest.mark.parametrize("kind", INDEX_KINDS)
+def test_optimize_to_a_kind(vectors: Path, kind: str) -> None:
+    assert f", {kind}\n" in succeed("optimize", "--kind", kind, "--index", vectors)
+    assert json.loads(succeed("info", "--index", vectors, "--json"))["segments"][0]["kind"] == kind
+    assert "all is well" in succeed("verify", "--index", vectors)
+
+
+def test_optimize_for_all_or_for_some_memory(vectors: Path) -> None:
+    for wanted in (["--recall", "1"], ["--memory", "0.5"]):
+        assert ", exact\n" in succeed("optimize", *wanted, "--index", vectors)
+    assert "'sq8' find all" in fail(
+        "optimize", "--kind", "ivf", "--recall", "1", "--index", vectors
+    )
 
 
 # -- display ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import semsearch
 from semsearch import nearest, view
 from semsearch.errors import InvalidArgument
+from semsearch.vectors import INDEX_KINDS
 
 DIM = 8
 Row = tuple[str, dict[str, Any], NDArray[np.float32]]
@@ -110,7 +111,7 @@ def build(index: semsearch.Index, rng: np.random.Generator) -> list[Row]:
         for id_ in gone:
             rows.pop(id_, None)
         if rng.random() < 0.2:
-            index.optimize(("exact", "ivf")[rng.integers(2)])
+            index.optimize(INDEX_KINDS[rng.integers(len(INDEX_KINDS))])
     return list(rows.values())
 
 

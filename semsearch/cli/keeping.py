@@ -173,25 +173,40 @@ def repair(ctx: click.Context, path: Path, device: str | None, runtime: str, as_
         ctx.exit(PARTLY)
 
 
-@click.command(epilog=examples("semsearch optimize", "semsearch optimize --recall 0.99"))
+@click.command(
+    epilog=examples(
+        "semsearch optimize",
+        "semsearch optimize --recall 0.99",
+        "semsearch optimize --memory 8",
+    )
+)
 @click.option(
     "--kind",
-    type=click.Choice(["auto", "exact", "ivf"]),
+    type=click.Choice(["auto", "exact", "fp16", "sq8", "ivf", "ivf-sq8", "ivf-rabitq", "hnsw"]),
     default="auto",
     show_default=True,
-    help="How vectors are searched: all of them; or short codes in the nearest of many lists "
-    "first, then the best candidates exactly. auto takes ivf from 20,000 vectors on.",
+    help="How vectors are searched. exact: all of them; fp16, sq8: their codes of 16 or 8 bits, "
+    "with the same hits. Approximately: ivf, short codes in the nearest of many lists, then the "
+    "best exactly; ivf-sq8, ivf-rabitq: with other codes; hnsw: along a graph. auto takes exact, "
+    "from 20,000 vectors on ivf, and for a recall of 1 sq8.",
 )
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 0.999, min_open=True),
+    type=click.FloatRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
-    help="Share of the true ten nearest that ivf is tuned to find.",
+    help="Share of the true ten nearest that an approximate kind is tuned to find.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GB",
+    help="What searches may keep in memory. With it, auto takes hnsw for 300,000 vectors and more, "
+    "where they fit.",
 )
 @index_option
 @json_option
-def optimize(kind: str, recall: float, path: Path, as_json: bool) -> None:
+def optimize(kind: str, recall: float, memory: float | None, path: Path, as_json: bool) -> None:
     """Make an index small and fast again.
 
     It is merged into one segment, deleted vectors are dropped, free space is given back. Stopped
@@ -199,7 +214,12 @@ def optimize(kind: str, recall: float, path: Path, as_json: bool) -> None:
     """
     with open_index(path) as index, BuildBar() as bar:
         before = index.info()
-        index.optimize(kind, target_recall=recall, progress=bar)
+        index.optimize(
+            kind,
+            target_recall=recall,
+            memory=None if memory is None else memory * 1e9,
+            progress=bar,
+        )
         after = index.info()
     if as_json:
         display.echo_json({"before": _info_json(before), "after": _info_json(after)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,13 +107,29 @@ class Plan:
 
     Attributes:
         scored: How many rows are scored exactly.
-        lists: How many lists their codes are ranked in first; 0 for a scan of all allowed rows.
+        lists: How many lists their codes are ranked in first; 0 where there are none, and for a
+            scan of all allowed rows.
         of_lists: How many lists there are.
+        codes: How many codes are ranked first, without lists.
+        breadth: How many of the rows it met a walk through a graph keeps; 0 for no walk.
     """
 
     scored: int
     lists: int = 0
     of_lists: int = 0
+    codes: int = 0
+    breadth: int = 0
+
+    def __str__(self) -> str:
+        """In words."""
+        scored = f"{self.scored:,} vectors scored"
+        if self.lists:
+            return f"{self.lists:,} of {self.of_lists:,} lists looked into, {scored}"
+        if self.codes:
+            return f"{self.codes:,} codes ranked, {scored}"
+        if self.breadth:
+            return f"a graph walked, {self.breadth:,} vectors wide, {scored}"
+        return scored
 
 
 class Neighbours(NamedTuple):
@@ -124,6 +141,14 @@ class Neighbours(NamedTuple):
 
     rows: NDArray[np.int64]
     similarities: NDArray[np.float32]
+
+
+class Unlinked:
+    """Of kinds where no row leads to another."""
+
+    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """See `VectorIndex.apart`; lists and codes are hardly made of single rows."""
+        return nullcontext()
 
 
 class VectorIndex(Protocol):
@@ -188,6 +213,14 @@ class VectorIndex(Protocol):
 
     def plan(self, k: int, allowed: Allowed | None = None) -> Plan:
         """How `search` would find the `k` nearest of these rows."""
+        ...
+
+    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
+        """While it lasts, search as if these rows had not been there when the index was built.
+
+        Rows stand for queries where recall is measured. What leads from a row to those near it
+        would find them sooner than a query can.
+        """
         ...
 
     def save(self, path: Path) -> None:

@@ -17,6 +17,7 @@ from semsearch.vectors.base import (
     Neighbours,
     Plan,
     Report,
+    Unlinked,
     Vectors,
     unreported,
 )
@@ -35,7 +36,7 @@ GATHER_BELOW = 0.35
 """Share of rows up to which copying the allowed ones is no slower than scoring all (measured)."""
 
 
-class MatrixOnly:
+class MatrixOnly(Unlinked):
     """An index with nothing to save: all it knows is the matrix."""
 
     derived: ClassVar[bool] = False

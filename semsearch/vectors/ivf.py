@@ -7,21 +7,18 @@ exactly.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.errors import BackendError, IndexCorrupt
-from semsearch.vectors import scoring
+from semsearch.vectors import derived_file, scoring
 from semsearch.vectors.base import (
     TARGET_RECALL,
     Allowed,
@@ -30,12 +27,13 @@ from semsearch.vectors.base import (
     Plan,
     Quality,
     Report,
+    Unlinked,
     Vectors,
     unreported,
 )
 from semsearch.vectors.clustering import centroids
 from semsearch.vectors.exact import scan
-from semsearch.vectors.faiss import Lists
+from semsearch.vectors.lists import Codes, Lists
 from semsearch.vectors.tuning import DEPTHS, Effort, Truth, coverage, measured, quantile, tuned
 
 _SEED = 0
@@ -54,10 +52,6 @@ _WIDE = 0.5
 """Share of allowed rows from which they are taken to lie as all rows do: the others are fewer."""
 
 _FILTER_SAMPLE = 48
-
-_MAGIC = b"semsearch ivf 1\n"
-_DIGEST = 32
-_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +75,11 @@ class Header:
     quality: Quality | None
 
     @classmethod
-    def from_json(cls, data: bytes) -> Header:
-        """Read what `json.dumps(asdict(header))` wrote."""
-        fields = json.loads(data)
-        effort = {name: tuple(values) for name, values in fields.pop("effort").items()}
-        quality = fields.pop("quality")
-        return cls(**fields, effort=Effort(**effort), quality=quality and Quality(**quality))
+    def from_json(cls, fields: dict[str, Any]) -> Header:
+        """Read what `asdict(header)` gave, after JSON."""
+        effort = {name: tuple(values) for name, values in fields["effort"].items()}
+        quality = fields["quality"] and Quality(**fields["quality"])
+        return cls(**{**fields, "effort": Effort(**effort), "quality": quality})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ class Reach:
     factor: float
 
 
-class IVF:
+class IVF(Unlinked):
     """Inverted lists of codes; how far a search looks was tuned on the rows themselves.
 
     Every answer is complete: where the lists looked into hold too few allowed rows, more are,
@@ -112,6 +105,7 @@ class IVF:
     kind: ClassVar[str] = "ivf"
     exact: ClassVar[bool] = False
     derived: ClassVar[bool] = True
+    codes: ClassVar[Codes] = "pq"
 
     def __init__(self, vectors: Vectors, lists: Lists, header: Header) -> None:
         self._vectors = vectors
@@ -130,7 +124,7 @@ class IVF:
         """See `VectorIndex.build`; holds the codes and a sample of the rows in memory."""
         vectors = scoring.check_vectors(vectors)
         rng = np.random.default_rng(_SEED)
-        lists = _filled(vectors, rng, report)
+        lists = _filled(vectors, cls.codes, rng, report)
         report("tuning", 0, 1)
         truth = Truth.of(vectors, rng)
         effort = tuned(lists, truth, _aim(target_recall))
@@ -276,38 +270,44 @@ class IVF:
         return self._lists.centres
 
     def save(self, path: Path) -> None:
-        """Write the header and the lists, and first a checksum of both."""
-        header = json.dumps(asdict(self._header)).encode()
-        body = len(header).to_bytes(_LENGTH, "little") + header + self._lists.to_bytes()
-        with path.open("wb") as file:
-            file.write(_MAGIC + hashlib.sha256(body).digest())
-            file.write(body)
+        """Write the header and the lists."""
+        header, lists = self.described()
+        derived_file.write(path, self.kind, header, [lists])
 
     @classmethod
     def load(cls, path: Path, vectors: Vectors) -> Self:
         """Read what `save` wrote, all of it: it is small beside the vectors.
 
-        FAISS is given nothing that has not passed the checksum, because it trusts what it reads.
-
         Raises:
             IndexCorrupt: The file is missing, damaged or not the index of these vectors.
         """
         vectors = scoring.check_vectors(vectors)
-        body = _checked_body(path)
-        end = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
-        try:
-            header = Header.from_json(bytes(body[_LENGTH:end]))
-        except (KeyError, TypeError) as error:
-            raise IndexCorrupt(f"{path}: of another version of semsearch; rebuild it") from error
-        if (header.rows, header.dim) != vectors.shape:
-            raise IndexCorrupt(
-                f"{path}: the index of {header.rows} x {header.dim} vectors, not of "
-                f"{len(vectors)} x {vectors.shape[1]}; rebuild it"
-            )
-        try:
-            return cls(vectors, Lists.from_bytes(body[end:]), header)
-        except BackendError as error:
-            raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
+        header, lists = derived_file.read(path, cls.kind, vectors)
+        with derived_file.reading(path):
+            return cls.of(header, lists, vectors)
+
+    def described(self) -> tuple[dict[str, Any], bytes]:
+        """What `of` makes it of again: JSON, and bytes."""
+        return asdict(self._header), self._lists.to_bytes()
+
+    @classmethod
+    def of(cls, header: dict[str, Any], lists: memoryview, vectors: Vectors) -> Self:
+        """Make it of what `described` gave, over the same vectors."""
+        return cls(vectors, Lists.from_bytes(lists, cls.codes), Header.from_json(header))
+
+
+class ScalarIVF(IVF):
+    """Inverted lists of codes of eight bits a component."""
+
+    kind: ClassVar[str] = "ivf-sq8"
+    codes: ClassVar[Codes] = "sq8"
+
+
+class RaBitQIVF(IVF):
+    """Inverted lists of codes of one bit a component."""
+
+    kind: ClassVar[str] = "ivf-rabitq"
+    codes: ClassVar[Codes] = "rabitq"
 
 
 def _is_complete(found: Rows) -> bool:
@@ -327,30 +327,12 @@ def list_count(rows: int) -> int:
     return max(1, min(rows, round(2 * math.sqrt(rows))))
 
 
-def _filled(vectors: Vectors, rng: np.random.Generator, report: Report) -> Lists:
+def _filled(vectors: Vectors, codes: Codes, rng: np.random.Generator, report: Report) -> Lists:
     n = len(vectors)
     centres = centroids(vectors, list_count(n), rng, report)
     sample = vectors[np.sort(rng.choice(n, min(n, _TRAINED_ON), replace=False))]
-    lists = Lists.empty(centres, sample if n else centres)
+    lists = Lists.empty(centres, sample if n else centres, codes)
     for part in scoring.blocks(n, _ADDED_AT_A_TIME):
         report("encoding", part.start, n)
         lists.add(vectors[part])
     return lists
-
-
-def _checked_body(path: Path) -> memoryview:
-    """All of a file after its checksum.
-
-    Raises:
-        IndexCorrupt: It cannot be read, or is not as it was written.
-    """
-    try:
-        data = memoryview(path.read_bytes())
-    except OSError as error:
-        raise IndexCorrupt(f"{path}: cannot be read: {error}; rebuild it") from error
-    start = len(_MAGIC) + _DIGEST
-    if data[: len(_MAGIC)] != _MAGIC:
-        raise IndexCorrupt(f"{path}: not an ivf index; rebuild it")
-    if hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
-        raise IndexCorrupt(f"{path}: damaged; rebuild it")
-    return data[start:]

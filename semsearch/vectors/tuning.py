@@ -8,6 +8,7 @@ low to be scored exactly. Each is measured by itself, for several numbers of nei
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -16,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.vectors.base import Allowed, Neighbours, Quality, Vectors
-from semsearch.vectors.faiss import FaissExact, Lists
+from semsearch.vectors.flat import FaissExact
+from semsearch.vectors.lists import Lists
 
 DEPTHS = (10, 30, 100, 300, 1000)
 """Numbers of neighbours for which the effort is measured; others are interpolated."""
 
 _SAMPLE = 256
-_CANDIDATES = 8
-"""Candidates looked at in search of a true neighbour, for each one wanted."""
-
 _COPY, _COPIES = 0.85, 20
 """Cosine from which a row is a copy of another, and how many of one are looked for at least."""
 
@@ -49,15 +48,15 @@ class Effort:
 
     def probes_for(self, depth: float) -> int:
         """Lists to look into for `depth` neighbours."""
-        return _at(depth, self.depths, self.probes)
+        return interpolated(depth, self.depths, self.probes)
 
     def scored_for(self, k: int) -> int:
         """Candidates to score exactly for `k` hits."""
-        return max(k, _at(k, self.depths, self.scored))
+        return max(k, interpolated(k, self.depths, self.scored))
 
 
 @lru_cache(maxsize=1024)
-def _at(depth: float, depths: tuple[int, ...], values: tuple[int, ...]) -> int:
+def interpolated(depth: float, depths: tuple[int, ...], values: tuple[int, ...]) -> int:
     """Interpolate between what was measured; beyond it, grow in proportion."""
     if depth >= depths[-1]:
         return int(np.ceil(values[-1] * depth / depths[-1]))
@@ -71,6 +70,10 @@ class Searchable(Protocol):
         """See `VectorIndex.search`."""
         ...
 
+    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
+        """See `VectorIndex.apart`."""
+        ...
+
 
 class Truth(NamedTuple):
     """True neighbours of sampled rows, nearest first, the row itself and its copies left out.
@@ -79,11 +82,13 @@ class Truth(NamedTuple):
         queries: `(q, dim)`: the sampled rows.
         left_out: For each of them, which rows do not count.
         rows: `(q, depth)` their neighbours.
+        similarities: `(q, depth)`: of those.
     """
 
     queries: Vectors
     left_out: list[NDArray[np.int64]]
     rows: NDArray[np.int64]
+    similarities: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -115,12 +120,13 @@ class Truth(NamedTuple):
         half = int(np.median(others)) if n else 0
         deep = max((each for each in DEPTHS if each <= min(half, depth)), default=0)
         used = np.flatnonzero(others >= max(deep, 1))
+        kept = [np.flatnonzero(~copies[place])[:deep] for place in used]
+        nearest = np.array(kept, np.int64).reshape(len(used), deep)
         return cls(
             queries[used],
             [found.rows[place][copies[place]] for place in used],
-            np.array(
-                [found.rows[place][~copies[place]][:deep] for place in used], np.int64
-            ).reshape(len(used), deep),
+            np.take_along_axis(found.rows[used], nearest, axis=1),
+            np.take_along_axis(found.similarities[used], nearest, axis=1),
         )
 
     def others(self, place: int, n: int) -> Allowed:
@@ -134,7 +140,7 @@ def tuned(lists: Lists, truth: Truth, target_recall: float) -> Effort:
     """Find the least effort that finds a share of `target_recall` of the true neighbours."""
     depths = tuple(depth for depth in DEPTHS if depth <= truth.rows.shape[1])
     if not depths:
-        return Effort(DEPTHS[:1], (lists.count,), (_CANDIDATES * DEPTHS[0],))
+        return Effort(DEPTHS[:1], (lists.count,), (lists.candidates * DEPTHS[0],))
     places = _list_places(lists, truth)
     probes = [_needed(places[:, :depth], coverage(target_recall)) for depth in depths]
     ranked = target_recall / coverage(target_recall)
@@ -176,7 +182,7 @@ def _candidate_places(lists: Lists, truth: Truth, depth: int, probes: int) -> ND
         `(q, depth)`; behind all candidates where it is not among them.
     """
     n = lists.shape[0]
-    fetch = min(_CANDIDATES * depth, n)
+    fetch = min(lists.candidates * depth, n)
     places = np.full((len(truth.rows), depth), fetch)
     for number, rows in enumerate(truth.rows[:, :depth]):
         query = truth.queries[number, None]
@@ -194,10 +200,11 @@ def measured(index: Searchable, truth: Truth, n: int) -> Quality | None:
     if truth.rows.shape[1] < k:
         return None
     hits = 0
-    for place, rows in enumerate(truth.rows[:, :k]):
+    for place, least in enumerate(truth.similarities[:, k - 1]):
         query = truth.queries[place, None]
-        found = index.search(query, k, allowed=truth.others(place, n)).rows
-        hits += len(np.intersect1d(found, rows))
+        with index.apart(truth.left_out[place]):
+            found = index.search(query, k, allowed=truth.others(place, n))
+        hits += int((found.similarities >= least).sum())  # of equal ones any will do
     return Quality(hits / (k * len(truth.rows)), k, len(truth.rows))
 
 

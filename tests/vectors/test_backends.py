@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from semsearch.errors import BackendError, DependencyMissing, InvalidArgument
-from semsearch.vectors import KINDS, backend, ivf
+from semsearch.vectors import KINDS, backend, check_wanted, ivf, kind_for
 from semsearch.vectors import exact as exact_module
 from semsearch.vectors.base import Allowed
 from semsearch.vectors.exact import NumpyExact, scan
-from semsearch.vectors.faiss import FaissExact, _load_faiss
+from semsearch.vectors.faiss import library
+from semsearch.vectors.flat import FaissExact
 from semsearch.vectors.ivf import IVF
 from vectors.corpora import duplicates, gaussian
 
@@ -25,8 +26,52 @@ def test_a_kind_is_found_by_its_name(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_there_are() -> None:
-    with pytest.raises(InvalidArgument, match=r"'hnsw9'.*exact, ivf, numpy"):
+    with pytest.raises(InvalidArgument, match=r"'hnsw9'.*exact, fp16, sq8, ivf, .*, hnsw"):
         backend("hnsw9")
+
+
+@pytest.mark.parametrize(
+    ("rows", "recall", "memory", "kind"),
+    [
+        (0, 0.95, None, "exact"),
+        (19_999, 1.0, 1e12, "exact"),
+        (20_000, 0.95, None, "ivf"),
+        (10_000_000, 0.999, None, "ivf"),
+        (20_000, 1.0, None, "sq8"),
+        (1_000_000, 1.0, 400e6, "sq8"),
+        (1_000_000, 1.0, 300e6, "exact"),
+        (1_000_000, 0.95, 2e9, "hnsw"),
+        (1_000_000, 0.95, 1.5e9, "ivf"),
+        (200_000, 0.95, 2e9, "ivf"),
+        (1_000_000, 0.95, 50e6, "exact"),
+    ],
+)
+def test_auto_takes_what_fits(rows: int, recall: float, memory: float | None, kind: str) -> None:
+    assert kind_for(rows, 384, recall, memory) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "recall", "memory", "message"),
+    [
+        ("numpy", 0.95, None, "kind: expected one of auto, exact, fp16"),
+        ("auto", 0.0, None, "target_recall: expected a number above 0"),
+        ("auto", 1.1, None, "target_recall: expected a number above 0"),
+        ("auto", float("nan"), None, "target_recall: expected a number above 0"),
+        ("hnsw", 1.0, None, r"target_recall: kind 'hnsw' .* 0\.999 .*'sq8' find all"),
+        ("auto", 0.95, 0, "memory: expected bytes above 0"),
+        ("auto", 0.95, float("nan"), "memory: expected bytes above 0"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    kind: str, recall: float, memory: float | None, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        check_wanted(kind, recall, memory)
+
+
+def test_exact_kinds_find_all() -> None:
+    for kind in ("auto", "exact", "fp16", "sq8"):
+        check_wanted(kind, 1.0, None)
 
 
 def test_importing_every_backend_does_not_import_faiss() -> None:
@@ -39,7 +84,7 @@ def test_importing_every_backend_does_not_import_faiss() -> None:
 
 def test_missing_faiss_names_the_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    _load_faiss.cache_clear()
+    library.cache_clear()
     with pytest.raises(DependencyMissing, match=r"semsearch\[cpu\].*semsearch\[gpu\]"):
         IVF.build(gaussian(3, 4))
     with pytest.raises(DependencyMissing, match=r"semsearch\[cpu\]"):

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from semsearch.errors import IndexCorrupt, InvalidArgument
-from semsearch.vectors import KINDS, backend, ivf
+from semsearch.vectors import KINDS, backend, hnsw, ivf
 from semsearch.vectors.base import Allowed, Neighbours, VectorIndex
 from semsearch.vectors.exact import NumpyExact
 from vectors.corpora import CORPORA, Corpus, Matrix, clustered, gaussian, unit
@@ -26,13 +26,17 @@ def only(mask: Mask | None) -> Allowed | None:
     return None if mask is None else Allowed(mask)
 
 
-@pytest.fixture(params=[*KINDS, "ivf by its lists"])
+IN_LARGER_MATRICES = [f"large {kind}" for kind in ("ivf", "ivf-sq8", "ivf-rabitq", "hnsw")]
+
+
+@pytest.fixture(params=[*KINDS, *IN_LARGER_MATRICES])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each kind, and ivf as it searches where a scan would cost more: in larger matrices."""
-    if request.param == "ivf by its lists":
+    """Each kind, and those for many rows as they search where a scan would cost more."""
+    large, _, kind = str(request.param).rpartition(" ")
+    if large:
         monkeypatch.setattr(ivf, "_ROW_COST", 1e9)
-        return "ivf"
-    return str(request.param)
+        monkeypatch.setattr(hnsw, "_MET_BY_ONE", 0)
+    return kind
 
 
 @pytest.fixture(params=CORPORA)

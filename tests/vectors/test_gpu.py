@@ -17,11 +17,11 @@ from semsearch.vectors import faiss as module
 from semsearch.vectors.base import Allowed, Neighbours
 from semsearch.vectors.clustering import nearest
 from semsearch.vectors.exact import NumpyExact
-from semsearch.vectors.faiss import FaissExact, gpu_neighbours
+from semsearch.vectors.faiss import gpu_neighbours
+from semsearch.vectors.flat import _GPU_QUERIES as MANY
+from semsearch.vectors.flat import FaissExact
 from semsearch.vectors.ivf import IVF
 from vectors.corpora import Matrix, duplicates, gaussian, unit
-
-MANY = module._GPU_QUERIES
 
 
 class Asked(list[tuple[int, int, int]]):

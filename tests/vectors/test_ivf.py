@@ -12,7 +12,7 @@ import pytest
 from semsearch.vectors import ivf
 from semsearch.vectors.base import Allowed, Vectors
 from semsearch.vectors.exact import NumpyExact, scan
-from semsearch.vectors.ivf import IVF
+from semsearch.vectors.ivf import IVF, RaBitQIVF, ScalarIVF
 from semsearch.vectors.tuning import Effort
 from vectors.corpora import unit
 
@@ -35,6 +35,13 @@ def clusters() -> tuple[Vectors, Vectors]:
     return rows[:ROWS], rows[ROWS:]
 
 
+@pytest.fixture(scope="module", params=[IVF, ScalarIVF, RaBitQIVF])
+def each(request: pytest.FixtureRequest, clusters: tuple[Vectors, Vectors]) -> IVF:
+    """An index of each form of codes."""
+    made: type[IVF] = request.param
+    return made.build(clusters[0])
+
+
 @pytest.fixture(scope="module")
 def index(clusters: tuple[Vectors, Vectors]) -> IVF:
     return IVF.build(clusters[0])
@@ -50,25 +57,25 @@ def recall(index: IVF, clusters: tuple[Vectors, Vectors], allowed: Allowed | Non
 
 @pytest.mark.parametrize("k", [1, 10, 50, 300])
 def test_queries_it_never_saw_find_what_was_asked_for(
-    index: IVF, clusters: tuple[Vectors, Vectors], k: int
+    each: IVF, clusters: tuple[Vectors, Vectors], k: int
 ) -> None:
-    assert recall(index, clusters, None, k) >= 0.93
+    assert recall(each, clusters, None, k) >= 0.93
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
 def test_deleted_or_excluded_rows_do_not_cost_recall(
-    index: IVF, clusters: tuple[Vectors, Vectors], share: float
+    each: IVF, clusters: tuple[Vectors, Vectors], share: float
 ) -> None:
     allowed = Allowed(np.random.default_rng(1).random(ROWS) < share)
-    assert recall(index, clusters, allowed, 10) >= 0.92
+    assert recall(each, clusters, allowed, 10) >= 0.92
 
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_rows_that_lie_together_are_found_from_afar(
-    index: IVF, clusters: tuple[Vectors, Vectors], side: int
+    each: IVF, clusters: tuple[Vectors, Vectors], side: int
 ) -> None:
     products = side * (clusters[0] @ clusters[0][7])
-    assert recall(index, clusters, Allowed(products >= np.quantile(products, 0.9)), 10) >= 0.9
+    assert recall(each, clusters, Allowed(products >= np.quantile(products, 0.9)), 10) >= 0.9
 
 
 def test_more_recall_is_had_by_looking_further(clusters: tuple[Vectors, Vectors]) -> None:
@@ -79,12 +86,12 @@ def test_more_recall_is_had_by_looking_further(clusters: tuple[Vectors, Vectors]
 
 
 def test_the_recall_it_states_is_that_of_other_queries(
-    index: IVF, clusters: tuple[Vectors, Vectors]
+    each: IVF, clusters: tuple[Vectors, Vectors]
 ) -> None:
-    quality = index.facts().quality
+    quality = each.facts().quality
     assert quality is not None
     assert (quality.k, quality.sample) == (10, 256)
-    assert quality.recall == pytest.approx(recall(index, clusters, None, 10), abs=0.03)
+    assert quality.recall == pytest.approx(recall(each, clusters, None, 10), abs=0.03)
 
 
 def test_lists_that_hold_too_few_are_not_the_end(

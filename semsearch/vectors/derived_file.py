@@ -1,0 +1,91 @@
+"""The file of a vector index: what it is of, and its bytes, under one checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from semsearch.errors import BackendError, IndexCorrupt
+from semsearch.vectors.base import Vectors
+
+_DIGEST = 32
+_LENGTH = 8
+
+
+def _magic(kind: str) -> bytes:
+    return f"semsearch {kind} 1\n".encode()
+
+
+def write(
+    path: Path, kind: str, header: Mapping[str, Any], parts: Sequence[bytes | memoryview]
+) -> None:
+    """Write a header and some bytes, and first a checksum of both.
+
+    Args:
+        path: The file.
+        kind: Of the index.
+        header: JSON; "rows" and "dim" are those of its vectors.
+        parts: What comes after it, one after the other.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    described = json.dumps(header).encode()
+    body = [len(described).to_bytes(_LENGTH, "little"), described, *parts]
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    with path.open("wb") as file:
+        file.write(_magic(kind) + digest.digest())
+        for part in body:
+            file.write(part)
+
+
+def read(path: Path, kind: str, vectors: Vectors) -> tuple[dict[str, Any], memoryview]:
+    """Header and bytes of what `write` wrote, all of it in memory.
+
+    FAISS is given nothing that has not passed the checksum, because it trusts what it reads.
+
+    Args:
+        path: The file.
+        kind: Of the index.
+        vectors: The rows that it should be the index of.
+
+    Raises:
+        IndexCorrupt: It is missing, damaged, or not such an index of these vectors.
+    """
+    magic = _magic(kind)
+    try:
+        data = memoryview(path.read_bytes())
+    except OSError as error:
+        raise IndexCorrupt(f"{path}: cannot be read: {error}; rebuild it") from error
+    start = len(magic) + _DIGEST
+    if data[: len(magic)] != magic:
+        raise IndexCorrupt(f"{path}: not an {kind} index; rebuild it")
+    body = data[start:]
+    if hashlib.sha256(body).digest() != data[len(magic) : start]:
+        raise IndexCorrupt(f"{path}: damaged; rebuild it")
+    end = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
+    header = json.loads(bytes(body[_LENGTH:end]))
+    shape = (header.get("rows"), header.get("dim"))
+    if shape != vectors.shape:
+        raise IndexCorrupt(
+            f"{path}: the index of {shape[0]} x {shape[1]} vectors, not of "
+            f"{len(vectors)} x {vectors.shape[1]}; rebuild it"
+        )
+    return header, body[end:]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise `IndexCorrupt` when what is in a sound file is not what was expected."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise IndexCorrupt(f"{path}: of another version of semsearch; rebuild it") from error
+    except BackendError as error:
+        raise IndexCorrupt(f"{path}: {error}; rebuild it") from error

@@ -1,0 +1,167 @@
+"""A graph of near rows, as FAISS builds and walks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semsearch.vectors import scoring
+from semsearch.vectors.base import Allowed, Report, Vectors
+from semsearch.vectors.faiss import backend_errors, library, selector
+
+_LINKS, _BUILT_WITH = 16, 100
+"""Links of a row, twice as many at the bottom; candidates they are chosen from."""
+
+_ADDED_AT_A_TIME = 4_096
+
+_APART = 0.5
+"""Length of the noise that copies of a row are moved by while they are linked."""
+
+_SEED = 0
+
+
+class Graph:
+    """A hierarchical navigable small world (Malkov and Yashunin, TPAMI 2020) over a matrix.
+
+    FAISS keeps the links, 144 bytes a row, and reads the rows where they are: no copy of the
+    matrix is held.
+    """
+
+    def __init__(self, links: Any, vectors: Vectors) -> None:
+        """Bind an index of FAISS that was read without its storage to the rows themselves."""
+        faiss = library()
+        self._vectors = vectors
+        self._rows = faiss.IndexFlatIP(vectors.shape[1])
+        self._rows.codes = faiss.MaybeOwnedVectorUInt8.create_view(
+            faiss.swig_ptr(vectors), vectors.nbytes, self._rows.codes.owner
+        )
+        self._rows.ntotal = len(vectors)
+        self._index = links
+        self._index.storage = self._rows
+        hnsw = links.hnsw
+        self._links = faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size())
+        self._begins = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
+        self._unfiltered: dict[int, Any] = {}
+        self._filtered: WeakKeyDictionary[Allowed, Any] = WeakKeyDictionary()
+
+    @classmethod
+    def build(cls, vectors: Vectors, report: Report) -> Self:
+        """Link the rows; holds a copy of them meanwhile.
+
+        Links go to what is nearest, so those of a row that is there dozens of times would lead to
+        its copies only, and no way from there or to there. Copies are linked as if they lay apart.
+        """
+        faiss = library()
+        n, dim = vectors.shape
+        copies = _copies(vectors)
+        rng = np.random.default_rng(_SEED)
+        index = faiss.IndexHNSWFlat(dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILT_WITH
+        for part in scoring.blocks(n, _ADDED_AT_A_TIME):
+            report("linking", part.start, n)
+            rows = np.array(vectors[part])
+            moved = copies[part]
+            rows[moved] += _noise(rng, int(moved.sum()), dim)
+            with backend_errors("linking vectors"):
+                index.add(rows)
+        data = faiss.serialize_index(index, faiss.IO_FLAG_SKIP_STORAGE)
+        del index
+        return cls.from_bytes(data.data, vectors)
+
+    def search(
+        self, queries: Vectors, fetch: int, breadth: int, only: Allowed | None = None
+    ) -> NDArray[np.int64]:
+        """Rows found by a walk that keeps the `breadth` nearest it has met, best first.
+
+        Args:
+            queries: `(n_queries, dim)`.
+            fetch: Columns of the answer.
+            breadth: At least `fetch`.
+            only: The rows that may be returned; the walk goes over all.
+
+        Returns:
+            `(n_queries, fetch)`; -1 in the last places where it met fewer.
+
+        Raises:
+            BackendError: FAISS failed.
+        """
+        faiss = library()
+        rows = np.empty((len(queries), fetch), np.int64)
+        scores = np.empty((len(queries), fetch), np.float32)
+        with backend_errors("searching"):
+            self._index.search_c(
+                len(queries),
+                faiss.swig_ptr(queries),
+                fetch,
+                faiss.swig_ptr(scores),
+                faiss.swig_ptr(rows),
+                self._parameters(breadth, only),
+            )
+        return rows
+
+    def _parameters(self, breadth: int, only: Allowed | None) -> Any:
+        """Kept, as making them takes a tenth of a walk."""
+        faiss = library()
+        if only is None:
+            if breadth not in self._unfiltered:
+                self._unfiltered[breadth] = faiss.SearchParametersHNSW(efSearch=breadth)
+            return self._unfiltered[breadth]
+        chosen = self._filtered.get(only)
+        if chosen is None:
+            chosen = self._filtered[only] = selector(only)
+        return faiss.SearchParametersHNSW(efSearch=breadth, sel=chosen)
+
+    def links_to(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where among all links those stand that lead to one of these rows."""
+        return np.flatnonzero(np.isin(self._links, rows))
+
+    @contextmanager
+    def without(self, links: NDArray[np.int64]) -> Iterator[None]:
+        """While it lasts, these links lead nowhere."""
+        kept = self._links[links]
+        # To the row they come from, that is: an empty place would end the row's list.
+        self._links[links] = np.searchsorted(self._begins, links, side="right") - 1
+        try:
+            yield
+        finally:
+            self._links[links] = kept
+
+    def to_bytes(self) -> memoryview:
+        """The links, in FAISS's own form."""
+        faiss = library()
+        return memoryview(faiss.serialize_index(self._index, faiss.IO_FLAG_SKIP_STORAGE))
+
+    @classmethod
+    def from_bytes(cls, data: memoryview, vectors: Vectors) -> Self:
+        """Read what `to_bytes` gave: nothing else, since FAISS trusts every length in it.
+
+        Raises:
+            BackendError: This FAISS cannot read it.
+        """
+        faiss = library()
+        with backend_errors("reading its index"):
+            links = faiss.deserialize_index(
+                np.frombuffer(data, np.uint8), faiss.IO_FLAG_SKIP_STORAGE
+            )
+        return cls(links, vectors)
+
+
+def _copies(vectors: Vectors) -> NDArray[np.bool_]:
+    """`(n,)`: which rows are equal to an earlier one, by a sum of 64 bits."""
+    factors = np.random.default_rng(_SEED).integers(2**63, size=vectors.shape[1], dtype=np.uint64)
+    sums = np.empty(len(vectors), np.uint64)
+    for part in scoring.blocks(len(vectors), _ADDED_AT_A_TIME):
+        sums[part] = (vectors[part].view(np.uint32) * (2 * factors + 1)).sum(axis=1)
+    copies = np.ones(len(vectors), np.bool_)
+    copies[np.unique(sums, return_index=True)[1]] = False
+    return copies
+
+
+def _noise(rng: np.random.Generator, n: int, dim: int) -> Vectors:
+    """`(n, dim)` float32 of length about `_APART`, in any direction."""
+    return rng.standard_normal((n, dim), np.float32) * np.float32(_APART / dim**0.5)
