@@ -35,6 +35,7 @@ import report
 from numpy.typing import NDArray
 
 import semsearch
+from semsearch.vectors.faiss import library
 
 Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -227,8 +228,7 @@ def _overhead(index: semsearch.Index, size: int, corpus: Corpus) -> float:
 
 def _raw(index: semsearch.Index, kind: str, rows: Matrix) -> Callable[[Matrix], Any]:
     """FAISS itself with the same effort, without texts, files or transactions."""
-    import faiss
-
+    faiss = library()
     if kind == "exact":
         flat = faiss.IndexFlatIP(rows.shape[1])
         flat.add(rows)
@@ -236,7 +236,6 @@ def _raw(index: semsearch.Index, kind: str, rows: Matrix) -> Callable[[Matrix], 
     with index._store.read(vectors=True) as snapshot:
         made: Any = snapshot.segments[0].file.index
     parameters: Any = made.facts().parameters
-    effort: Any
     if kind == "hnsw":
         effort = faiss.SearchParametersHNSW(efSearch=parameters["breadth"])
         graph = made._graph._index

@@ -28,7 +28,7 @@ from semsearch import (
     codec,
     duplicates,
     evaluate,
-    index,
+    info,
     ingest,
     latent_file,
     maintenance,
@@ -58,8 +58,8 @@ VALUES = (
     "Reject",
 )
 REPORTS = (
-    index.IndexInfo,
-    index.SegmentInfo,
+    info.IndexInfo,
+    info.SegmentInfo,
     sample.Sample,
     ingest.IngestReport,
     duplicates.Duplicates,

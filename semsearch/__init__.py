@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     )
     from semsearch.exchange import export_latents, import_latents
     from semsearch.imagining import apply_direction, fit_direction, imagine, imagine_between
-    from semsearch.index import Index, create, open
+    from semsearch.index import Index
     from semsearch.latent_file import Latents
+    from semsearch.opening import create, open
     from semsearch.reader import Reader
     from semsearch.types import (
         Chunk,
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "create": "index",
-    "open": "index",
+    "create": "opening",
+    "open": "opening",
     "Index": "index",
     "Blend": "blend",
     "image": "blend",

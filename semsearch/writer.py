@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +16,16 @@ from semsearch.changes import Changes, relabelled_rows, rows_to_insert
 from semsearch.errors import IndexCorrupt, InvalidArgument, StorageError
 from semsearch.latents import normalize
 from semsearch.points import Points
-from semsearch.storage.checksum import ends_checksum, file_checksum
-from semsearch.storage.durable import rename_flushed, storage_errors, write_flushed
+from semsearch.recipe import Recipe
+from semsearch.staging import Staging
+from semsearch.storage.durable import storage_errors
 from semsearch.storage.lock import WriterLock
 from semsearch.storage.rows import SegmentRow, State
-from semsearch.storage.segments import read_segment, write_segment
+from semsearch.storage.segments import read_segment
 from semsearch.storage.writing import WriteTransaction
 from semsearch.store import Store, Stray
-from semsearch.vectors import KINDS, backend, kind_for
-from semsearch.vectors.base import TARGET_RECALL, Report, unreported
+from semsearch.tiers import run_to_merge
 from semsearch.view import LiveSegment
-
-FAN_IN = 8
-"""This many neighbouring small segments are merged into one."""
-
-SMALL_SEGMENT = FAN_IN**4
-"""Segments of fewer live rows are merged by themselves; larger ones wait for `optimize`."""
-
-_BLOCK = 4096
 
 
 @contextmanager
@@ -67,54 +56,6 @@ def writing(store: Store, *, sweep: bool = True) -> Iterator[Writer]:
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the vector index of a new segment is made.
-
-    Attributes:
-        kind: A kind of vector index, or for `optimize` "auto".
-        target_recall: What an approximate kind is tuned for.
-        memory: Bytes that "auto" may count on; see `kind_for`.
-        report: Told how far a build is.
-    """
-
-    kind: str
-    target_recall: float = TARGET_RECALL
-    memory: float | None = None
-    report: Report = unreported
-
-    @classmethod
-    def of_largest(cls, segments: Sequence[LiveSegment]) -> Recipe:
-        """The one that the largest of some segments was made by, as far as its file tells."""
-        largest = max(segments, key=lambda live: live.live)
-        if largest.row.kind in KINDS:
-            return cls(largest.row.kind, _target_of(largest))
-        return cls("auto").chosen([largest])
-
-    def chosen(self, segments: Sequence[LiveSegment]) -> Recipe:
-        """This one, with the kind that "auto" stands for in a segment made of these."""
-        if self.kind != "auto" or not segments:
-            return self
-        rows = sum(live.live for live in segments)
-        dim = segments[0].file.data.vectors.shape[1]
-        return replace(self, kind=kind_for(rows, dim, self.target_recall, self.memory))
-
-    def makes(self, live: LiveSegment) -> bool:
-        """Whether a segment is what it would make."""
-        if live.row.kind != self.kind:
-            return False
-        if backend(self.kind).exact:
-            return True
-        return live.file.facts().parameters.get("target recall") == self.target_recall
-
-
-EXACT = Recipe("exact")
-
-
-def _target_of(live: LiveSegment) -> float:
-    return float(live.file.facts().parameters.get("target recall", TARGET_RECALL))
-
-
 class Writer:
     """The verbs that change an index; get one from `writing`."""
 
@@ -123,7 +64,7 @@ class Writer:
         self._layout = store.layout
         self._catalog = store.catalog
         self._lock = lock
-        self._suffix = f".{uuid.uuid4().hex}.tmp"  # of files that no transaction has named yet
+        self._staging = Staging(self._layout)
 
     # -- documents ---------------------------------------------------------------------------
 
@@ -139,7 +80,7 @@ class Writer:
         with self._store.read() as snapshot:
             state = snapshot.state()
         keys = np.arange(state.next_chunk, state.next_chunk + len(points), dtype=np.int64)
-        row = self._write(state, keys, points) if len(keys) else None
+        row = self._staging.write(state, keys, points) if len(keys) else None
         with self._transaction(state) as transaction:
             self._apply(transaction, state, changes)
             if row is not None:
@@ -296,29 +237,8 @@ class Writer:
         if not total:
             return None
         keys = np.concatenate([live.live_keys() for live in old])
-        with storage_errors(self._layout.folder), self._spool(old) as points:
-            return self._write(state, keys, points, recipe)
-
-    @contextmanager
-    def _spool(self, segments: Sequence[LiveSegment]) -> Iterator[Points]:
-        """Live points of segments in unnamed files, so that a merge needs little memory.
-
-        Written, then mapped: to fill a map on a full disk kills the process.
-        """
-        space = self._layout.space
-        with self._temporary() as of_vectors, self._temporary() as of_latents:
-            for live in segments:
-                for block in _live_blocks(live):
-                    of_vectors.write(np.ascontiguousarray(block.vectors).data)
-                    of_latents.write(np.ascontiguousarray(block.latents).data)
-            vectors = _mapped(of_vectors, np.float32, space.dim)
-            if space.latent_size:
-                yield Points(vectors, _mapped(of_latents, np.float16, space.latent_size))
-            else:
-                yield Points.of(vectors)
-
-    def _temporary(self) -> IO[bytes]:
-        return tempfile.TemporaryFile(dir=self._layout.segments, suffix=".tmp")
+        with storage_errors(self._layout.folder), self._staging.spool(old) as points:
+            return self._staging.write(state, keys, points, recipe)
 
     def replace_segment(self, old: LiveSegment, keys: NDArray[np.int64], points: Points) -> None:
         """Put a new file in the place of a segment's, with `keys` as its live rows."""
@@ -326,7 +246,7 @@ class Writer:
             state = snapshot.state()
         recipe = Recipe.of_largest([old])
         units = Points(normalize(points.vectors), points.latents)
-        new = [self._write(state, keys, units, recipe)] if len(keys) else []
+        new = [self._staging.write(state, keys, units, recipe)] if len(keys) else []
         self._swap(state, [old], new)
 
     def restore(self, found: Mapping[LiveSegment, Path]) -> None:
@@ -343,7 +263,7 @@ class Writer:
             points = data.points[alive] if len(live.dead) else data.points
             following = replace(state, next_segment=state.next_segment + len(rows))
             recipe = Recipe.of_largest([live])
-            rows.append(self._write(following, data.keys[alive], points, recipe))
+            rows.append(self._staging.write(following, data.keys[alive], points, recipe))
         self._swap(state, list(found), rows)
 
     def index_fields(self, names: Sequence[str]) -> None:
@@ -400,70 +320,12 @@ class Writer:
             following = state.next_segment + max(1, len(new))
             transaction.put_state(replace(state, version=state.version + 1, next_segment=following))
 
-    def _write(
-        self,
-        state: State,
-        keys: NDArray[np.int64],
-        points: Points,
-        recipe: Recipe = EXACT,
-    ) -> SegmentRow:
-        number = state.next_segment
-        path = self._staged(self._layout.segment(number))
-        write_segment(path, self._layout.header(number, state.version + 1), keys, points)
-        with storage_errors(self._layout.folder):
-            row = SegmentRow(
-                number=number,
-                first=int(keys[0]),
-                last=int(keys[-1]),
-                rows=len(keys),
-                dead=0,
-                bytes=path.stat().st_size,
-                sha256=file_checksum(path),
-                ends=ends_checksum(path),
-            )
-            return self._with_derived(row, points.vectors, recipe)
-
-    def _with_derived(
-        self, row: SegmentRow, vectors: NDArray[np.float32], recipe: Recipe
-    ) -> SegmentRow:
-        kind = recipe.kind
-        if not backend(kind).derived:
-            return replace(row, kind=kind)
-        path = self._staged(self._layout.derived(row.number))
-        index = backend(kind).build(
-            vectors, target_recall=recipe.target_recall, report=recipe.report
-        )
-
-        def write(temporary: Path) -> None:
-            index.save(temporary)
-            try:
-                backend(kind).load(temporary, vectors)
-            except IndexCorrupt as error:  # FAISS does not tell when the last bytes do not fit
-                raise StorageError(f"{path}: not written whole; is the disk full?") from error
-
-        write_flushed(path, write)
-        return replace(
-            row,
-            kind=kind,
-            index_bytes=path.stat().st_size,
-            index_sha256=file_checksum(path),
-            index_ends=ends_checksum(path),
-        )
-
-    def _staged(self, path: Path) -> Path:
-        return path.with_name(path.name + self._suffix)
-
     def _publish(self, transaction: WriteTransaction, row: SegmentRow) -> None:
         """Name a segment's files, in the folder and in the catalog.
 
         In the transaction: if the lock was taken from us, no file of another's commit is hit.
         """
-        paths = [self._layout.segment(row.number)]
-        if row.index_bytes:
-            paths.append(self._layout.derived(row.number))
-        rename_flushed(
-            self._layout.segments, {self._staged(path).name: path.name for path in paths}
-        )
+        self._staging.publish(row)
         transaction.put_segment(row)
 
     @contextmanager
@@ -484,46 +346,3 @@ class Writer:
         if transaction.dropped:
             with suppress(StorageError):  # committed all the same
                 self.sweep()
-
-
-def run_to_merge(segments: Sequence[LiveSegment]) -> list[LiveSegment]:
-    """The next segments to merge: a run of one tier, or one segment that is more than half dead.
-
-    A tier is live rows from a power of `FAN_IN` up to, not including, the next. A run is of
-    neighbours, ends with the `FAN_IN`-th of its tier, and takes in smaller ones between them.
-    """
-    for live in segments:
-        if live.row.dead * 2 > live.row.rows:
-            return [live]
-    least = 1
-    while least < SMALL_SEGMENT:
-        run: list[LiveSegment] = []
-        members = 0
-        for live in segments:
-            if live.live >= least * FAN_IN:
-                run, members = [], 0
-                continue
-            run.append(live)
-            members += live.live >= least
-            if members == FAN_IN:
-                return run
-        least *= FAN_IN
-    return []
-
-
-def _mapped(file: IO[bytes], dtype: type[np.generic], size: int) -> NDArray[Any]:
-    file.flush()
-    rows: NDArray[Any] = np.memmap(file, dtype, "r").reshape(-1, size)
-    return rows
-
-
-def _live_blocks(live: LiveSegment) -> Iterator[Points]:
-    """Points that are not deleted, block by block.
-
-    Raises:
-        IndexCorrupt: The file is damaged: a copy of it would pass for sound.
-    """
-    points, allowed = live.file.check().points, live.allowed
-    for at in range(0, len(points), _BLOCK):
-        block = slice(at, at + _BLOCK)
-        yield points[block] if allowed is None else points[block][allowed.mask[block]]

@@ -154,7 +154,7 @@ def opened(
         runtime: What runs it.
     """
     from semsearch import encoders
-    from semsearch.index import DEFAULT_ENCODER, create
+    from semsearch.opening import DEFAULT_ENCODER, create
 
     try:
         found = open_index(path, encoder=encoder, device=device, runtime=runtime)

@@ -22,7 +22,7 @@ from semsearch.cli.options import (
 from semsearch.cli.progress import BuildBar, hint
 
 if TYPE_CHECKING:
-    from semsearch.index import IndexInfo, SegmentInfo
+    from semsearch.info import IndexInfo, SegmentInfo
     from semsearch.maintenance import Problem, VerifyReport
     from semsearch.types import LatentSpace
 

@@ -81,6 +81,6 @@ def open_index(
     path: Path, *, encoder: str | None = None, device: str | None = None, runtime: str = "auto"
 ) -> Index:
     """Open an index; the engine is imported only now."""
-    from semsearch import index
+    from semsearch import opening
 
-    return index.open(path, encoder=encoder, device=device, runtime=runtime)
+    return opening.open(path, encoder=encoder, device=device, runtime=runtime)

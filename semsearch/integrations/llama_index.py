@@ -15,8 +15,9 @@ import numpy as np
 
 from semsearch.encoders import Encoder, load
 from semsearch.errors import InvalidArgument
-from semsearch.index import DEFAULT_ENCODER, Index
+from semsearch.index import Index
 from semsearch.integrations.opening import described, missing, open_or_create
+from semsearch.opening import DEFAULT_ENCODER
 from semsearch.types import Document as Stored
 from semsearch.types import Hit, JSONObject, Mode
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from semsearch.encoders.base import Encoder
 from semsearch.errors import DependencyMissing, IndexNotFound, InvalidArgument
-from semsearch.index import Index, create
-from semsearch.index import open as open_index
+from semsearch.index import Index
+from semsearch.opening import create
+from semsearch.opening import open as open_index
 from semsearch.types import Document, Hit, JSONObject
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from semsearch import encoders
 from semsearch.encoders.base import AnyEncoder, Encoder
 from semsearch.errors import IndexNotFound, InvalidArgument, SemsearchError, StorageError
-from semsearch.index import DEFAULT_ENCODER, Index, create
-from semsearch.index import open as open_index
+from semsearch.index import Index
+from semsearch.opening import DEFAULT_ENCODER, create
+from semsearch.opening import open as open_index
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _CATALOG = "catalog.db"
