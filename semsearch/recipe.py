@@ -46,9 +46,12 @@ class Recipe:
         """Whether a segment is what it would make."""
         if live.row.kind != self.kind:
             return False
-        if backend(self.kind).exact:
+        if not backend(self.kind).derived:
             return True
-        return live.file.facts().parameters.get("target recall") == self.target_recall
+        parameters = live.file.facts().parameters  # none, where its file is damaged
+        if backend(self.kind).exact:
+            return bool(parameters)
+        return parameters.get("target recall") == self.target_recall
 
 
 EXACT = Recipe("exact")

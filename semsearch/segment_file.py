@@ -171,6 +171,8 @@ class SegmentFile:
         """What the vector index says of itself; nothing when its file is damaged or missing."""
         if not self._row.index_bytes:
             return Facts()
+        if self._index is not None and self._index.kind == self._row.kind:
+            return self._index.facts()
         try:
             return self.load_derived(self.data).facts()
         except StorageError:

@@ -26,7 +26,9 @@ from semsearch import (
 )
 from semsearch.embedding import TextEmbedder
 from semsearch.ingest import IngestReport, Progress
+from semsearch.segment_file import DegradedIndexWarning
 from semsearch.types import OnConflict
+from semsearch.vectors import INDEX_KINDS
 
 DIM = 8
 
@@ -819,13 +821,34 @@ def test_a_source_that_is_not_there_changes_nothing(folder: Path, texts: Index) 
 # --- optimize -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [kind for kind in INDEX_KINDS if kind != "exact"])
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_optimizing_mends_what_a_kind_keeps(folder: Path, kind: str, damage: str) -> None:
+    rows = np.random.default_rng(5).standard_normal((300, DIM))
+    with semsearch.create(folder / "new", dim=DIM) as index:
+        index.add([{"id": f"{n}"} for n in range(300)], rows)
+        index.optimize(kind)
+        before = index.search(rows[7], 5)
+    (derived,) = (folder / "new" / "segments").glob("*.faiss")
+    if damage == "missing":
+        derived.unlink()
+    else:
+        derived.write_bytes(derived.read_bytes()[:-1] + b"?")
+    with semsearch.open(folder / "new") as index:
+        with pytest.warns(DegradedIndexWarning, match="searched exactly"):
+            assert index.search(rows[7], 1) == before[:1]
+        index.optimize(kind)
+        assert index.verify().ok
+        assert index.search(rows[7], 5) == before
+
+
 def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
     rows = np.random.default_rng(5).standard_normal((40, DIM))
     for n in range(0, 40, 4):
         index.add([{"id": f"{m}"} for m in range(n, n + 4)], rows[n : n + 4])
     index.delete(["1", "20"])
     before = index.search(rows[7], 99)
-    for kind in ("ivf", "exact"):
+    for kind in reversed(INDEX_KINDS):
         index.optimize(kind)
         (segment,) = index.info().segments
         assert (segment.rows, segment.dead, segment.kind) == (38, 0, kind)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
+from semsearch.arguments import number
 from semsearch.errors import InvalidArgument
 from semsearch.vectors.base import TARGET_RECALL, VectorIndex
+from semsearch.vectors.lists import components_to_a_code
 
 APPROXIMATE_FROM = 20_000
 """Rows from which an exact scan, 14 ms for 100,000 (decision 0004), takes several times as long as
@@ -49,7 +51,7 @@ def check_wanted(kind: str, target_recall: float, memory: float | None) -> None:
     kinds = ("auto", *INDEX_KINDS)
     if kind not in kinds:
         raise InvalidArgument(f"kind: expected one of {', '.join(kinds)}, got {kind!r}")
-    if not 0 < target_recall <= 1:
+    if not 0 < number("target_recall", target_recall) <= 1:
         raise InvalidArgument(
             f"target_recall: expected a number above 0, at most 1, got {target_recall!r}"
         )
@@ -58,7 +60,7 @@ def check_wanted(kind: str, target_recall: float, memory: float | None) -> None:
             f"target_recall: kind {kind!r} can be tuned for {_HIGHEST_RECALL} at most, got "
             f"{target_recall!r}; 'exact' and 'sq8' find all"
         )
-    if memory is not None and not memory > 0:
+    if memory is not None and number("memory", memory) <= 0:
         raise InvalidArgument(f"memory: expected bytes above 0, got {memory!r}")
 
 
@@ -78,7 +80,7 @@ def kind_for(
         return "exact"
     if target_recall > _HIGHEST_RECALL:
         return "sq8" if memory is None or rows * dim <= memory else "exact"
-    codes = dim / 6 + 8 + 8 * dim / rows**0.5
+    codes = dim / (2 * components_to_a_code(dim)) + 8 + 8 * dim / rows**0.5
     if memory is None:
         return "ivf"
     if rows >= GRAPH_FROM and rows * (4 * dim + _LINKS + codes) <= memory:

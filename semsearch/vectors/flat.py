@@ -133,10 +133,14 @@ class FlatCodes(Unlinked):
     _FURTHER: ClassVar[int] = 8
     """How many times as many candidates are tried before all rows are scored."""
 
-    def __init__(self, vectors: Vectors, index: Any, off_by: float) -> None:
+    def __init__(
+        self, vectors: Vectors, index: Any, off_by: float, codes: memoryview | None = None
+    ) -> None:
+        """Bind what was made of the vectors; `codes` is what the index is a view of, if any."""
         self._vectors = vectors
         self._index = index
         self._off_by = off_by
+        self._codes = codes
         self._matrix = FaissExact(vectors)
 
     @classmethod
@@ -232,8 +236,10 @@ class FlatCodes(Unlinked):
         vectors = scoring.check_vectors(vectors)
         header, codes = derived_file.read(path, cls.kind, vectors)
         with derived_file.reading(path), backend_errors("reading its index"):
-            index = library().deserialize_index(np.frombuffer(codes, np.uint8))
-            return cls(vectors, index, float(header["off_by"]))
+            faiss = library()
+            viewed = np.frombuffer(codes, np.uint8)
+            index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(viewed), viewed.size))
+            return cls(vectors, index, float(header["off_by"]), codes)
 
 
 class HalfPrecision(FlatCodes):

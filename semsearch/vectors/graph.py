@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semsearch.vectors import scoring
-from semsearch.vectors.base import Allowed, Report, Vectors
-from semsearch.vectors.faiss import backend_errors, library, selector
+from semsearch.vectors.base import Report, Vectors
+from semsearch.vectors.faiss import backend_errors, library
 
 _LINKS, _BUILT_WITH = 16, 100
 """Links of a row, twice as many at the bottom; candidates they are chosen from."""
@@ -21,6 +20,9 @@ _ADDED_AT_A_TIME = 4_096
 
 _APART = 0.5
 """Length of the noise that copies of a row are moved by while they are linked."""
+
+_CELL, _DIRECTIONS = 1e-3, 8
+"""What tells copies: 8 numbers of about unit variance, in steps."""
 
 _SEED = 0
 
@@ -46,8 +48,7 @@ class Graph:
         hnsw = links.hnsw
         self._links = faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size())
         self._begins = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
-        self._unfiltered: dict[int, Any] = {}
-        self._filtered: WeakKeyDictionary[Allowed, Any] = WeakKeyDictionary()
+        self._made: dict[int, Any] = {}
 
     @classmethod
     def build(cls, vectors: Vectors, report: Report) -> Self:
@@ -73,16 +74,13 @@ class Graph:
         del index
         return cls.from_bytes(data.data, vectors)
 
-    def search(
-        self, queries: Vectors, fetch: int, breadth: int, only: Allowed | None = None
-    ) -> NDArray[np.int64]:
+    def search(self, queries: Vectors, fetch: int, breadth: int) -> NDArray[np.int64]:
         """Rows found by a walk that keeps the `breadth` nearest it has met, best first.
 
         Args:
             queries: `(n_queries, dim)`.
             fetch: Columns of the answer.
             breadth: At least `fetch`.
-            only: The rows that may be returned; the walk goes over all.
 
         Returns:
             `(n_queries, fetch)`; -1 in the last places where it met fewer.
@@ -100,21 +98,15 @@ class Graph:
                 fetch,
                 faiss.swig_ptr(scores),
                 faiss.swig_ptr(rows),
-                self._parameters(breadth, only),
+                self._parameters(breadth),
             )
         return rows
 
-    def _parameters(self, breadth: int, only: Allowed | None) -> Any:
+    def _parameters(self, breadth: int) -> Any:
         """Kept, as making them takes a tenth of a walk."""
-        faiss = library()
-        if only is None:
-            if breadth not in self._unfiltered:
-                self._unfiltered[breadth] = faiss.SearchParametersHNSW(efSearch=breadth)
-            return self._unfiltered[breadth]
-        chosen = self._filtered.get(only)
-        if chosen is None:
-            chosen = self._filtered[only] = selector(only)
-        return faiss.SearchParametersHNSW(efSearch=breadth, sel=chosen)
+        if breadth not in self._made:
+            self._made[breadth] = library().SearchParametersHNSW(efSearch=breadth)
+        return self._made[breadth]
 
     def links_to(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where among all links those stand that lead to one of these rows."""
@@ -152,13 +144,20 @@ class Graph:
 
 
 def _copies(vectors: Vectors) -> NDArray[np.bool_]:
-    """`(n,)`: which rows are equal to an earlier one, by a sum of 64 bits."""
-    factors = np.random.default_rng(_SEED).integers(2**63, size=vectors.shape[1], dtype=np.uint64)
-    sums = np.empty(len(vectors), np.uint64)
+    """`(n,)`: which rows are as an earlier one, but for some roundings.
+
+    Those that fall into one cell of a fine grid along a few random directions: of rows 1e-6 apart
+    one in a hundred falls into two.
+    """
+    rng = np.random.default_rng(_SEED)
+    directions = rng.standard_normal((vectors.shape[1], _DIRECTIONS), np.float32)
+    factors = rng.integers(2**62, size=_DIRECTIONS) * 2 + 1
+    cells = np.empty(len(vectors), np.int64)
     for part in scoring.blocks(len(vectors), _ADDED_AT_A_TIME):
-        sums[part] = (vectors[part].view(np.uint32) * (2 * factors + 1)).sum(axis=1)
+        along = np.floor(vectors[part] @ directions / _CELL).astype(np.int64)
+        cells[part] = (along * factors).sum(axis=1)  # wraps
     copies = np.ones(len(vectors), np.bool_)
-    copies[np.unique(sums, return_index=True)[1]] = False
+    copies[np.unique(cells, return_index=True)[1]] = False
     return copies
 
 

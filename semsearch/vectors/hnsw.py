@@ -1,7 +1,7 @@
 """A graph of near rows for searches of all or most rows, and inverted lists for the others.
 
-A walk through the graph meets few rows that a narrow filter allows, so those searches, and the few
-walks that find too little, go to lists beside it.
+A walk through the graph meets few rows that a narrow filter allows, so those searches, and walks
+that find too little, go to lists beside it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from semsearch.vectors.base import (
     unreported,
 )
 from semsearch.vectors.graph import Graph
-from semsearch.vectors.ivf import IVF
-from semsearch.vectors.tuning import DEPTHS, Truth, interpolated, measured
+from semsearch.vectors.ivf import IVF, for_a_filter
+from semsearch.vectors.tuning import ALIKE, DEPTHS, Truth, interpolated, measured
 
 _SEED = 0
 
@@ -113,25 +113,30 @@ class HNSW:
     def facts(self) -> Facts:
         """The rows that a walk keeps are those for ten neighbours, unfiltered."""
         header = self._header
+        if header.breadths[0] >= _WIDEST:  # not walked
+            return Facts(self._lists.facts().parameters, header.quality)
         return Facts(
             {"breadth": header.breadths[0], "target recall": header.target_recall}, header.quality
         )
 
     def plan(self, k: int, allowed: Allowed | None = None) -> Plan:
-        """See `VectorIndex.plan`; as that of the lists, where fewer than half may be found."""
+        """See `VectorIndex.plan`; that of the lists where fewer than half of the rows may be found.
+
+        And where the graph is no use: for very many hits, and when no walk found enough.
+        """
         n = len(self._vectors)
         only = scoring.check_allowed(allowed, n)
         available = n if only is None else only.count
         k = min(k, available)
-        breadth = interpolated(
-            k * n / max(available, 1), self._header.depths, self._header.breadths
-        )
-        breadth = max(breadth, k + _SPARE)
-        if available < _WIDE * n or k + _SPARE > available:
+        fetch = k + _SPARE
+        if available < _WIDE * n or fetch > available:
             return self._lists.plan(k, only)
+        if only is not None:
+            fetch = for_a_filter(fetch, n, only)
+        breadth = max(interpolated(fetch, self._header.depths, self._header.breadths), fetch)
         if breadth >= _WIDEST or breadth * _MET_BY_ONE > n:
             return self._lists.plan(k, only)
-        return Plan(k + _SPARE, breadth=breadth)
+        return Plan(fetch, breadth=breadth)
 
     def search(self, queries: Vectors, k: int, *, allowed: Allowed | None = None) -> Neighbours:
         """See `VectorIndex.search`."""
@@ -141,16 +146,20 @@ class HNSW:
         plan = self.plan(k, only)
         if not plan.breadth:
             return self._lists.search(queries, max(k, 1), allowed=only)
-        found = self._graph.search(queries, plan.scored, plan.breadth, only)
-        short = found[:, -1] < 0
-        if not short.any():
-            return scoring.rank_all(found, queries, self._vectors, k)
-        found[short] = np.arange(plan.scored)
-        answer = scoring.rank_all(found, queries, self._vectors, k)
-        again = self._lists.search(queries[short], k, allowed=only)
-        answer.rows[short] = again.rows
-        answer.similarities[short] = again.similarities
-        return answer
+        found = self._graph.search(queries, plan.scored, plan.breadth)
+        if only is None:
+            short = (found[:, -1] < 0) | ~queries.any(axis=1)  # to no direction all are alike
+        else:
+            reach = for_a_filter(k, len(self._vectors), only)
+            found, short = scoring.first_allowed(found, only, k + _SPARE, k, reach)
+        return scoring.rank_or(
+            found,
+            short,
+            queries,
+            self._vectors,
+            k=k,
+            otherwise=lambda few: self._lists.search(few, k, allowed=only),
+        )
 
     def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
         """See `VectorIndex.apart`."""
@@ -210,7 +219,7 @@ class _Walks(NamedTuple):
             with self.graph.without(self.links[place]):
                 found = self.graph.search(query, depth, breadth)
             scores = scoring.similarities(query, self.vectors[found[found >= 0]])
-            hits += int((scores >= least).sum())  # of equal ones any will do
+            hits += int((scores >= least - ALIKE).sum())
         return hits / (depth * len(truth.queries))
 
     def tuned(self, target_recall: float) -> tuple[tuple[int, ...], tuple[int, ...]]:

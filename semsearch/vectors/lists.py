@@ -13,15 +13,18 @@ from semsearch.vectors.base import Allowed, Vectors
 from semsearch.vectors.faiss import backend_errors, library, selector
 
 _BITS = 4
-_GROUPS = (3, 2, 1)
-"""Components to a code, the largest number that divides the dimensions: decision 0016."""
 
 Codes = Literal["pq", "rabitq", "sq8"]
 
 
+def components_to_a_code(dim: int) -> int:
+    """The largest of 3, 2 and 1 that divides the dimensions: decision 0016."""
+    return next(size for size in (3, 2, 1) if dim % size == 0)
+
+
 def _product_quantized(quantizer: Any, count: int, dim: int) -> Any:
     faiss = library()
-    groups = dim // next(size for size in _GROUPS if dim % size == 0)
+    groups = dim // components_to_a_code(dim)
     index = faiss.IndexIVFPQFastScan(
         quantizer, dim, count, groups, _BITS, faiss.METRIC_INNER_PRODUCT
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,6 +140,56 @@ def rank_all(rows: NDArray[np.int64], queries: Vectors, vectors: Vectors, k: int
         return stack([best_of(near, vectors.take(near, axis=0), one, k) for near, one in found], k)
     owners = np.repeat(np.arange(len(queries)), rows.shape[1])
     return rank(Pairs(owners, rows.ravel()), queries, vectors, k)
+
+
+def rank_or(
+    rows: NDArray[np.int64],
+    short: NDArray[np.bool_],
+    queries: Vectors,
+    vectors: Vectors,
+    *,
+    k: int,
+    otherwise: Callable[[Vectors], Neighbours],
+) -> Neighbours:
+    """Like `rank_all`, but what is `short` of candidates is answered otherwise.
+
+    Args:
+        rows: `(n_queries, candidates)`; of those that are short, overwritten.
+        short: `(n_queries,)`: which queries have not enough.
+        queries: `(n_queries, dim)`.
+        vectors: All rows.
+        k: How many.
+        otherwise: Answers some of the queries.
+    """
+    if not short.any():
+        return rank_all(rows, queries, vectors, k)
+    rows[short] = np.arange(rows.shape[1])
+    answer = rank_all(rows, queries, vectors, k)
+    again = otherwise(queries[short])
+    answer.rows[short] = again.rows
+    answer.similarities[short] = again.similarities
+    return answer
+
+
+def first_allowed(
+    rows: NDArray[np.int64], allowed: Allowed, wanted: int, k: int, reach: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first `wanted` allowed rows of each query, and of which queries they will not do.
+
+    The nearest of the allowed rows are among the nearest of all. Where those are mostly others,
+    the `k`-th is further away than was looked.
+
+    Args:
+        rows: `(n_queries, candidates)`, nearest first, -1 for none.
+        allowed: The rows that may be returned.
+        wanted: At least `k`, at most as many as there are candidates.
+        k: How many are to be hits.
+        reach: How many of the nearest rows were surely met.
+    """
+    fine = allowed.mask[rows] & (rows >= 0)
+    first = np.argsort(~fine, axis=1, kind="stable")[:, :wanted]
+    short = (fine.sum(axis=1) < wanted) | (first[:, k - 1] >= reach)
+    return np.take_along_axis(rows, first, axis=1), short
 
 
 def best_of(rows: NDArray[np.int64], points: Vectors, query: Vectors, k: int) -> Neighbours:

@@ -27,6 +27,9 @@ _SAMPLE = 256
 _COPY, _COPIES = 0.85, 20
 """Cosine from which a row is a copy of another, and how many of one are looked for at least."""
 
+ALIKE = 1e-5
+"""Similarities that differ by no more are taken for equal: of copies, any will do."""
+
 _LOST_IN_RANKING = 0.2
 """Share of the misses that may be due to codes; scoring more is cheaper than more lists."""
 
@@ -204,7 +207,7 @@ def measured(index: Searchable, truth: Truth, n: int) -> Quality | None:
         query = truth.queries[place, None]
         with index.apart(truth.left_out[place]):
             found = index.search(query, k, allowed=truth.others(place, n))
-        hits += int((found.similarities >= least).sum())  # of equal ones any will do
+        hits += int((found.similarities >= least - ALIKE).sum())
     return Quality(hits / (k * len(truth.rows)), k, len(truth.rows))
 
 

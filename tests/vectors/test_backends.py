@@ -50,16 +50,23 @@ def test_auto_takes_what_fits(rows: int, recall: float, memory: float | None, ki
     assert kind_for(rows, 384, recall, memory) == kind
 
 
+def test_auto_reckons_with_codes_that_are_longer_where_three_does_not_divide() -> None:
+    assert kind_for(1_000_000, 1024, memory=250e6) == "exact"
+    assert kind_for(1_000_000, 1024, memory=300e6) == "ivf"
+
+
 @pytest.mark.parametrize(
     ("kind", "recall", "memory", "message"),
     [
         ("numpy", 0.95, None, "kind: expected one of auto, exact, fp16"),
         ("auto", 0.0, None, "target_recall: expected a number above 0"),
         ("auto", 1.1, None, "target_recall: expected a number above 0"),
-        ("auto", float("nan"), None, "target_recall: expected a number above 0"),
+        ("auto", float("nan"), None, "target_recall: expected a finite number"),
+        ("auto", "0.9", None, "target_recall: expected a finite number"),
         ("hnsw", 1.0, None, r"target_recall: kind 'hnsw' .* 0\.999 .*'sq8' find all"),
         ("auto", 0.95, 0, "memory: expected bytes above 0"),
-        ("auto", 0.95, float("nan"), "memory: expected bytes above 0"),
+        ("auto", 0.95, float("nan"), "memory: expected a finite number"),
+        ("auto", 0.95, "8", "memory: expected a finite number"),
     ],
 )
 def test_what_cannot_be_had_is_refused(

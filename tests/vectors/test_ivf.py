@@ -78,6 +78,17 @@ def test_rows_that_lie_together_are_found_from_afar(
     assert recall(each, clusters, Allowed(products >= np.quantile(products, 0.9)), 10) >= 0.9
 
 
+@pytest.mark.parametrize("share", [0.9, 0.7])
+def test_what_is_around_a_query_may_be_taken_away(
+    each: IVF, clusters: tuple[Vectors, Vectors], share: float
+) -> None:
+    rows, queries = clusters
+    for query in queries[:10, np.newaxis]:
+        products = (rows @ query.T)[:, 0]
+        allowed = Allowed(products < np.quantile(products, share))
+        assert recall(each, (rows, query), allowed, 100) >= 0.9
+
+
 def test_more_recall_is_had_by_looking_further(clusters: tuple[Vectors, Vectors]) -> None:
     few, most = (IVF.build(clusters[0], target_recall=target) for target in (0.6, 0.99))
     assert int(few.facts().parameters["probed"]) < int(most.facts().parameters["probed"])
