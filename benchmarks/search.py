@@ -35,6 +35,7 @@ import report
 from numpy.typing import NDArray
 
 import semsearch
+from semsearch.vectors import INDEX_KINDS
 from semsearch.vectors.faiss import library
 
 Matrix = NDArray[np.float32]
@@ -90,7 +91,7 @@ def main() -> int:
     parser = glosses.parser(__doc__)
     parser.add_argument("--vectors", type=Path, help=".npy of their embeddings, or made there")
     parser.add_argument("--queries", type=int, default=400)
-    parser.add_argument("--kinds", nargs="+", default=["exact", "ivf"])
+    parser.add_argument("--kinds", nargs="+", default=INDEX_KINDS)
     parser.add_argument("--keep", type=Path, help="make the index here and leave it, or use it")
     name = "search_1m" if "1000000" in sys.argv else "search"
     return report.main(name, parser, measure, table)
