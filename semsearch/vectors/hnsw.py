@@ -131,9 +131,10 @@ class HNSW:
         fetch = k + _SPARE
         if available < _WIDE * n or fetch > available:
             return self._lists.plan(k, only)
+        depth = k
         if only is not None:
-            fetch = for_a_filter(fetch, n, only)
-        breadth = max(interpolated(fetch, self._header.depths, self._header.breadths), fetch)
+            fetch, depth = for_a_filter(fetch, n, only), for_a_filter(k, n, only)
+        breadth = max(interpolated(depth, self._header.depths, self._header.breadths), fetch)
         if breadth >= _WIDEST or breadth * _MET_BY_ONE > n:
             return self._lists.plan(k, only)
         return Plan(fetch, breadth=breadth)
