@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from semsearch.errors import StorageError
 from semsearch.vectors import KINDS, backend, kind_for
 from semsearch.vectors.base import TARGET_RECALL, Report, unreported
 from semsearch.view import LiveSegment
@@ -48,10 +49,11 @@ class Recipe:
             return False
         if not backend(self.kind).derived:
             return True
-        parameters = live.file.facts().parameters  # none, where its file is damaged
-        if backend(self.kind).exact:
-            return bool(parameters)
-        return parameters.get("target recall") == self.target_recall
+        try:
+            index = live.file.load_derived(live.file.data)
+        except StorageError:
+            return False
+        return index.exact or index.facts().parameters.get("target recall") == self.target_recall
 
 
 EXACT = Recipe("exact")

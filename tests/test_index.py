@@ -842,6 +842,19 @@ def test_optimizing_mends_what_a_kind_keeps(folder: Path, kind: str, damage: str
         assert index.search(rows[7], 5) == before
 
 
+def test_optimizing_mends_what_was_changed_while_the_index_was_open(folder: Path) -> None:
+    rows = np.random.default_rng(5).standard_normal((300, DIM))
+    with semsearch.create(folder / "new", dim=DIM) as index:
+        index.add([{"id": f"{n}"} for n in range(300)], rows)
+        for kind in ("ivf", "sq8"):
+            index.optimize(kind)
+            index.search(rows[7], 5)
+            (derived,) = (folder / "new" / "segments").glob("*.faiss")
+            derived.write_bytes(derived.read_bytes()[:-1] + b"?")
+            index.optimize(kind)
+            assert index.verify().ok
+
+
 def test_optimizing_merges_and_drops_the_dead(index: Index) -> None:
     rows = np.random.default_rng(5).standard_normal((40, DIM))
     for n in range(0, 40, 4):

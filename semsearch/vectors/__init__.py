@@ -8,7 +8,8 @@ from typing import cast
 from semsearch.arguments import number
 from semsearch.errors import InvalidArgument
 from semsearch.vectors.base import TARGET_RECALL, VectorIndex
-from semsearch.vectors.lists import components_to_a_code
+from semsearch.vectors.graph import LINK_BYTES
+from semsearch.vectors.lists import bytes_a_row
 
 APPROXIMATE_FROM = 20_000
 """Rows from which an exact scan, 14 ms for 100,000 (decision 0004), takes several times as long as
@@ -16,9 +17,6 @@ inverted lists."""
 
 GRAPH_FROM = 300_000
 """Rows from which a graph finds as much as inverted lists in less time (decision 0016)."""
-
-_LINKS = 144
-"""Bytes of a row's links in a graph."""
 
 _BACKENDS = {
     "exact": ("semsearch.vectors.flat", "FaissExact"),
@@ -80,10 +78,10 @@ def kind_for(
         return "exact"
     if target_recall > _HIGHEST_RECALL:
         return "sq8" if memory is None or rows * dim <= memory else "exact"
-    codes = dim / (2 * components_to_a_code(dim)) + 8 + 8 * dim / rows**0.5
+    codes = bytes_a_row(rows, dim)
     if memory is None:
         return "ivf"
-    if rows >= GRAPH_FROM and rows * (4 * dim + _LINKS + codes) <= memory:
+    if rows >= GRAPH_FROM and rows * (4 * dim + LINK_BYTES + codes) <= memory:
         return "hnsw"
     return "ivf" if rows * codes <= memory else "exact"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -146,9 +146,9 @@ class Neighbours(NamedTuple):
 class Unlinked:
     """Of kinds where no row leads to another."""
 
-    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:  # noqa: ARG002
+    def apart(self, groups: Sequence[NDArray[np.int64]]) -> Sequence[AbstractContextManager[None]]:
         """See `VectorIndex.apart`; lists and codes are hardly made of single rows."""
-        return nullcontext()
+        return [nullcontext()] * len(groups)
 
 
 class VectorIndex(Protocol):
@@ -215,8 +215,8 @@ class VectorIndex(Protocol):
         """How `search` would find the `k` nearest of these rows."""
         ...
 
-    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
-        """While it lasts, search as if these rows had not been there when the index was built.
+    def apart(self, groups: Sequence[NDArray[np.int64]]) -> Sequence[AbstractContextManager[None]]:
+        """For each group of rows: while it lasts, a search is as if the build had not met them.
 
         Rows stand for queries where recall is measured. What leads from a row to those near it
         would find them sooner than a query can.

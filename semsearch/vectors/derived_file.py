@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from semsearch.errors import BackendError, IndexCorrupt
 from semsearch.vectors.base import Vectors
+from semsearch.vectors.scoring import check_vectors
 
 _DIGEST = 32
 _LENGTH = 8
@@ -20,9 +21,7 @@ def _magic(kind: str) -> bytes:
     return f"semsearch {kind} 1\n".encode()
 
 
-def write(
-    path: Path, kind: str, header: Mapping[str, Any], parts: Sequence[bytes | memoryview]
-) -> None:
+def _write(path: Path, kind: str, header: Mapping[str, Any], parts: Sequence[memoryview]) -> None:
     """Write a header and some bytes, and first a checksum of both.
 
     Args:
@@ -35,7 +34,7 @@ def write(
         OSError: It cannot be written.
     """
     described = json.dumps(header).encode()
-    body = [len(described).to_bytes(_LENGTH, "little"), described, *parts]
+    body: list[bytes | memoryview] = [len(described).to_bytes(_LENGTH, "little"), described, *parts]
     digest = hashlib.sha256()
     for part in body:
         digest.update(part)
@@ -45,8 +44,8 @@ def write(
             file.write(part)
 
 
-def read(path: Path, kind: str, vectors: Vectors) -> tuple[dict[str, Any], memoryview]:
-    """Header and bytes of what `write` wrote, all of it in memory.
+def _read(path: Path, kind: str, vectors: Vectors) -> tuple[dict[str, Any], memoryview]:
+    """Header and bytes of what `_write` wrote, all of it in memory.
 
     FAISS is given nothing that has not passed the checksum, because it trusts what it reads.
 
@@ -80,12 +79,37 @@ def read(path: Path, kind: str, vectors: Vectors) -> tuple[dict[str, Any], memor
     return header, body[end:]
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise `IndexCorrupt` when what is in a sound file is not what was expected."""
-    try:
-        yield
-    except (KeyError, TypeError) as error:
-        raise IndexCorrupt(f"{path}: of another version of semsearch; rebuild it") from error
-    except BackendError as error:
-        raise IndexCorrupt(f"{path}: {error}; rebuild it") from error
+class Derived(ABC):
+    """A kind that keeps what it made of the vectors in a file of its own."""
+
+    kind: ClassVar[str]
+    derived: ClassVar[bool] = True
+
+    @abstractmethod
+    def described(self) -> tuple[dict[str, Any], list[memoryview]]:
+        """What `of` makes it of again: JSON with "rows" and "dim", and bytes."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, header: dict[str, Any], data: memoryview, vectors: Vectors) -> Self:
+        """Make it of what `described` gave, the bytes joined, over the same vectors.
+
+        Raises:
+            KeyError, TypeError, BackendError: It is of another version.
+        """
+
+    def save(self, path: Path) -> None:
+        """See `VectorIndex.save`."""
+        _write(path, self.kind, *self.described())
+
+    @classmethod
+    def load(cls, path: Path, vectors: Vectors) -> Self:
+        """See `VectorIndex.load`; reads all of the file."""
+        vectors = check_vectors(vectors)
+        header, data = _read(path, cls.kind, vectors)
+        try:
+            return cls.of(header, data, vectors)
+        except (KeyError, TypeError) as error:
+            raise IndexCorrupt(f"{path}: of another version of semsearch; rebuild it") from error
+        except BackendError as error:
+            raise IndexCorrupt(f"{path}: {error}; rebuild it") from error

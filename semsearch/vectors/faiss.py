@@ -105,3 +105,37 @@ def complete(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if (rows < 0).any():
         raise BackendError("FAISS found fewer rows than there are; is a vector not finite?")
     return rows
+
+
+def search(index: Any, queries: Vectors, fetch: int, parameters: Any = None) -> Neighbours:
+    """What an index of FAISS finds, without the checks of its Python form.
+
+    Returns:
+        `(n_queries, fetch)`; rows are -1 in the last places where there are fewer.
+
+    Raises:
+        BackendError: FAISS failed.
+    """
+    pointer = library().swig_ptr
+    rows = np.empty((len(queries), fetch), np.int64)
+    scores = np.empty((len(queries), fetch), np.float32)
+    with backend_errors("searching"):
+        index.search_c(
+            len(queries), pointer(queries), fetch, pointer(scores), pointer(rows), parameters
+        )
+    return Neighbours(rows, scores)
+
+
+def serialized(index: Any, flags: int = 0) -> memoryview:
+    """An index in FAISS's own form."""
+    return memoryview(library().serialize_index(index, flags))
+
+
+def deserialized(data: memoryview, flags: int = 0) -> Any:
+    """Read what `serialized` gave: nothing else, since FAISS trusts every length in it.
+
+    Raises:
+        BackendError: This FAISS cannot read it.
+    """
+    with backend_errors("reading its index"):
+        return library().deserialize_index(np.frombuffer(data, np.uint8), flags)

@@ -6,12 +6,11 @@ them is sooner done, and needs as much less memory; only the best few are looked
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from semsearch.vectors import derived_file, scoring
+from semsearch.vectors import scoring
 from semsearch.vectors.base import (
     TARGET_RECALL,
     Allowed,
@@ -23,8 +22,17 @@ from semsearch.vectors.base import (
     Vectors,
     unreported,
 )
+from semsearch.vectors.derived_file import Derived
 from semsearch.vectors.exact import GATHER_BELOW, MatrixOnly, scan
-from semsearch.vectors.faiss import backend_errors, complete, gpu_neighbours, library, selector
+from semsearch.vectors.faiss import (
+    backend_errors,
+    complete,
+    gpu_neighbours,
+    library,
+    search,
+    selector,
+    serialized,
+)
 from semsearch.vectors.scoring import Pairs
 
 _FEW_QUERIES = 4
@@ -115,7 +123,7 @@ class FaissExact(MatrixOnly):
         return Neighbours(complete(rows), scores)
 
 
-class FlatCodes(Unlinked):
+class FlatCodes(Unlinked, Derived):
     """Ranks the codes of all rows, and proves from what they are off by that no row is missed.
 
     A code is FAISS's scalar quantiser's. No row's code differs from it by a length of more than
@@ -125,8 +133,6 @@ class FlatCodes(Unlinked):
     """
 
     exact: ClassVar[bool] = True
-    derived: ClassVar[bool] = True
-    kind: ClassVar[str]
     quantizer: ClassVar[str]
     """Name of FAISS's type."""
 
@@ -196,50 +202,38 @@ class FlatCodes(Unlinked):
         )
 
     def _search_one(self, query: Vectors, k: int, plan: Plan, only: Allowed | None) -> Neighbours:
+        unit, length = scoring.units(query), float(np.linalg.norm(query.astype(np.float64)))
+        margin = self._off_by + 4 * scoring.error_bound(query.shape[1])
         fetch, most = plan.scored, min(self._FURTHER * plan.scored, plan.codes)
         while fetch <= most:
-            found = self._ranked(scoring.units(query), fetch, only)
+            found = self._ranked(unit, fetch, only)
             answer = scoring.rank_all(found.rows, query, self._vectors, k)
-            highest = float(found.similarities[0, -1]) + self._off_by
-            margin = 4 * scoring.error_bound(query.shape[1])
-            length = float(np.linalg.norm(query.astype(np.float64)))
-            if answer.similarities[0, -1] > length * (highest + margin):
+            if answer.similarities[0, -1] > length * (float(found.similarities[0, -1]) + margin):
                 return answer
             fetch *= 2
         return self._matrix.search(query, k, allowed=only)
 
     def _ranked(self, queries: Vectors, fetch: int, only: Allowed | None) -> Neighbours:
         """The best by their codes."""
-        faiss = library()
         chosen = None if only is None else selector(only)
-        with backend_errors("searching"):
-            scores, rows = self._index.search(
-                queries, fetch, params=faiss.SearchParameters(sel=chosen) if chosen else None
-            )
-        return Neighbours(complete(rows), scores)
+        parameters = library().SearchParameters(sel=chosen) if chosen else None
+        found = search(self._index, queries, fetch, parameters)
+        complete(found.rows)
+        return found
 
-    def save(self, path: Path) -> None:
-        """Write the codes."""
+    def described(self) -> tuple[dict[str, Any], list[memoryview]]:
+        """The codes, and what they are off by; see `Derived.described`."""
         n, dim = self._vectors.shape
-        header = {"rows": n, "dim": dim, "off_by": self._off_by}
-        with backend_errors("writing its index"):
-            codes = library().serialize_index(self._index).data
-        derived_file.write(path, self.kind, header, [codes])
+        return {"rows": n, "dim": dim, "off_by": self._off_by}, [serialized(self._index)]
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
-        """Read what `save` wrote, all of it.
-
-        Raises:
-            IndexCorrupt: The file is missing, damaged or not the index of these vectors.
-        """
-        vectors = scoring.check_vectors(vectors)
-        header, codes = derived_file.read(path, cls.kind, vectors)
-        with derived_file.reading(path), backend_errors("reading its index"):
-            faiss = library()
-            viewed = np.frombuffer(codes, np.uint8)
+    def of(cls, header: dict[str, Any], data: memoryview, vectors: Vectors) -> Self:
+        """See `Derived.of`; the codes stay where they were read."""
+        faiss = library()
+        viewed = np.frombuffer(data, np.uint8)
+        with backend_errors("reading its index"):
             index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(viewed), viewed.size))
-            return cls(vectors, index, float(header["off_by"]), codes)
+        return cls(vectors, index, float(header["off_by"]), data)
 
 
 class HalfPrecision(FlatCodes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from semsearch.vectors import scoring
 from semsearch.vectors.base import Report, Vectors
-from semsearch.vectors.faiss import backend_errors, library
+from semsearch.vectors.faiss import backend_errors, deserialized, library, search, serialized
 
 _LINKS, _BUILT_WITH = 16, 100
 """Links of a row, twice as many at the bottom; candidates they are chosen from."""
+
+LINK_BYTES = 144
+"""What the links of a row take."""
 
 _ADDED_AT_A_TIME = 4_096
 
@@ -30,7 +33,7 @@ _SEED = 0
 class Graph:
     """A hierarchical navigable small world (Malkov and Yashunin, TPAMI 2020) over a matrix.
 
-    FAISS keeps the links, 144 bytes a row, and reads the rows where they are: no copy of the
+    FAISS keeps the links and reads the rows where they are: no copy of the
     matrix is held.
     """
 
@@ -70,9 +73,9 @@ class Graph:
             rows[moved] += _noise(rng, int(moved.sum()), dim)
             with backend_errors("linking vectors"):
                 index.add(rows)
-        data = faiss.serialize_index(index, faiss.IO_FLAG_SKIP_STORAGE)
-        del index
-        return cls.from_bytes(data.data, vectors)
+        links = serialized(index, faiss.IO_FLAG_SKIP_STORAGE)
+        del index  # and its copy of the rows
+        return cls.from_bytes(links, vectors)
 
     def search(self, queries: Vectors, fetch: int, breadth: int) -> NDArray[np.int64]:
         """Rows found by a walk that keeps the `breadth` nearest it has met, best first.
@@ -88,19 +91,7 @@ class Graph:
         Raises:
             BackendError: FAISS failed.
         """
-        faiss = library()
-        rows = np.empty((len(queries), fetch), np.int64)
-        scores = np.empty((len(queries), fetch), np.float32)
-        with backend_errors("searching"):
-            self._index.search_c(
-                len(queries),
-                faiss.swig_ptr(queries),
-                fetch,
-                faiss.swig_ptr(scores),
-                faiss.swig_ptr(rows),
-                self._parameters(breadth),
-            )
-        return rows
+        return search(self._index, queries, fetch, self._parameters(breadth)).rows
 
     def _parameters(self, breadth: int) -> Any:
         """Kept, as making them takes a tenth of a walk."""
@@ -108,9 +99,17 @@ class Graph:
             self._made[breadth] = library().SearchParametersHNSW(efSearch=breadth)
         return self._made[breadth]
 
-    def links_to(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where among all links those stand that lead to one of these rows."""
-        return np.flatnonzero(np.isin(self._links, rows))
+    def links_to(self, groups: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """For each group of rows, where among all links those stand that lead to one of them."""
+        every = np.unique(np.concatenate([*groups, np.empty(0, np.int64)]))
+        places = np.flatnonzero(np.isin(self._links, every))
+        places = places[np.argsort(self._links[places], kind="stable")]
+        bounds = np.searchsorted(self._links[places], [every, every + 1]).T
+        of_row = dict(zip(every.tolist(), bounds.tolist(), strict=True))
+        return [
+            np.concatenate([places[:0], *(places[slice(*of_row[row])] for row in rows.tolist())])
+            for rows in groups
+        ]
 
     @contextmanager
     def without(self, links: NDArray[np.int64]) -> Iterator[None]:
@@ -125,22 +124,16 @@ class Graph:
 
     def to_bytes(self) -> memoryview:
         """The links, in FAISS's own form."""
-        faiss = library()
-        return memoryview(faiss.serialize_index(self._index, faiss.IO_FLAG_SKIP_STORAGE))
+        return serialized(self._index, library().IO_FLAG_SKIP_STORAGE)
 
     @classmethod
     def from_bytes(cls, data: memoryview, vectors: Vectors) -> Self:
-        """Read what `to_bytes` gave: nothing else, since FAISS trusts every length in it.
+        """Read what `to_bytes` gave.
 
         Raises:
             BackendError: This FAISS cannot read it.
         """
-        faiss = library()
-        with backend_errors("reading its index"):
-            links = faiss.deserialize_index(
-                np.frombuffer(data, np.uint8), faiss.IO_FLAG_SKIP_STORAGE
-            )
-        return cls(links, vectors)
+        return cls(deserialized(data, library().IO_FLAG_SKIP_STORAGE), vectors)
 
 
 def _copies(vectors: Vectors) -> NDArray[np.bool_]:

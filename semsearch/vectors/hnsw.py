@@ -6,15 +6,15 @@ that find too little, go to lists beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.vectors import derived_file, scoring
+from semsearch.vectors import scoring
 from semsearch.vectors.base import (
     TARGET_RECALL,
     Allowed,
@@ -26,14 +26,12 @@ from semsearch.vectors.base import (
     Vectors,
     unreported,
 )
+from semsearch.vectors.derived_file import Derived
 from semsearch.vectors.graph import Graph
-from semsearch.vectors.ivf import IVF, for_a_filter
+from semsearch.vectors.ivf import IVF, WIDE, for_a_filter
 from semsearch.vectors.tuning import ALIKE, DEPTHS, Truth, interpolated, measured
 
 _SEED = 0
-
-_WIDE = 0.5
-"""Share of allowed rows from which the graph is walked."""
 
 _SPARE = 8
 """Rows fetched beyond the k wanted, whose scores may round to the same."""
@@ -73,7 +71,7 @@ class Header:
         return cls(**{**fields, "depths": depths, "breadths": breadths, "quality": quality})
 
 
-class HNSW:
+class HNSW(Derived):
     """A hierarchical navigable small world; how far a walk spreads was tuned on the rows.
 
     Every answer is complete, as those of `IVF` are.
@@ -81,7 +79,6 @@ class HNSW:
 
     kind: ClassVar[str] = "hnsw"
     exact: ClassVar[bool] = False
-    derived: ClassVar[bool] = True
 
     def __init__(self, vectors: Vectors, graph: Graph, lists: IVF, header: Header) -> None:
         self._vectors = vectors
@@ -129,7 +126,7 @@ class HNSW:
         available = n if only is None else only.count
         k = min(k, available)
         fetch = k + _SPARE
-        if available < _WIDE * n or fetch > available:
+        if available < WIDE * n or fetch > available:
             return self._lists.plan(k, only)
         depth = k
         if only is not None:
@@ -162,33 +159,26 @@ class HNSW:
             otherwise=lambda few: self._lists.search(few, k, allowed=only),
         )
 
-    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
+    def apart(self, groups: Sequence[NDArray[np.int64]]) -> Sequence[AbstractContextManager[None]]:
         """See `VectorIndex.apart`."""
-        return self._graph.without(self._graph.links_to(rows))
+        return [self._graph.without(links) for links in self._graph.links_to(groups)]
 
-    def save(self, path: Path) -> None:
-        """Write what the graph and the lists were tuned to, the lists, and the graph."""
-        of_lists, lists = self._lists.described()
+    def described(self) -> tuple[dict[str, Any], list[memoryview]]:
+        """What graph and lists were tuned to, the lists, the graph; see `Derived.described`."""
+        of_lists, (lists,) = self._lists.described()
         header = {**asdict(self._header), "lists": {"header": of_lists, "bytes": len(lists)}}
-        derived_file.write(path, self.kind, header, [lists, self._graph.to_bytes()])
+        return header, [lists, self._graph.to_bytes()]
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
-        """Read what `save` wrote, all of it: it is small beside the vectors.
-
-        Raises:
-            IndexCorrupt: The file is missing, damaged or not the index of these vectors.
-        """
-        vectors = scoring.check_vectors(vectors)
-        fields, data = derived_file.read(path, cls.kind, vectors)
-        with derived_file.reading(path):
-            lists = fields.pop("lists")
-            return cls(
-                vectors,
-                Graph.from_bytes(data[lists["bytes"] :], vectors),
-                IVF.of(lists["header"], data[: lists["bytes"]], vectors),
-                Header.from_json(fields),
-            )
+    def of(cls, header: dict[str, Any], data: memoryview, vectors: Vectors) -> Self:
+        """See `Derived.of`."""
+        lists = header.pop("lists")
+        return cls(
+            vectors,
+            Graph.from_bytes(data[lists["bytes"] :], vectors),
+            IVF.of(lists["header"], data[: lists["bytes"]], vectors),
+            Header.from_json(header),
+        )
 
 
 class _Walks(NamedTuple):
@@ -209,7 +199,7 @@ class _Walks(NamedTuple):
     @classmethod
     def of(cls, graph: Graph, vectors: Vectors, truth: Truth) -> _Walks:
         """Look up the links."""
-        return cls(graph, vectors, truth, [graph.links_to(rows) for rows in truth.left_out])
+        return cls(graph, vectors, truth, graph.links_to(truth.left_out))
 
     def recall(self, depth: int, breadth: int) -> float:
         """Share of the `depth` nearest of all queries that walks of this breadth find."""

@@ -11,14 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semsearch.vectors import derived_file, scoring
+from semsearch.vectors import scoring
 from semsearch.vectors.base import (
     TARGET_RECALL,
     Allowed,
@@ -32,6 +31,7 @@ from semsearch.vectors.base import (
     unreported,
 )
 from semsearch.vectors.clustering import centroids
+from semsearch.vectors.derived_file import Derived
 from semsearch.vectors.exact import scan
 from semsearch.vectors.lists import Codes, Lists
 from semsearch.vectors.tuning import DEPTHS, Effort, Truth, coverage, measured, quantile, tuned
@@ -48,7 +48,7 @@ Rows = NDArray[np.int64]
 Find = Callable[[Vectors, int, int], Rows]
 """Queries, how many candidates, how many lists -> candidates of each query, -1 where too few."""
 
-_WIDE = 0.5
+WIDE = 0.5
 """Share of allowed rows from which they are looked for among the nearest of all: most of those,
 where they lie as all rows do."""
 
@@ -124,7 +124,7 @@ def for_a_filter(wanted: int, n: int, only: Allowed) -> int:
     return min(math.ceil((1.25 * wanted + 8) * n / only.count), n)
 
 
-class IVF(Unlinked):
+class IVF(Unlinked, Derived):
     """Inverted lists of codes; how far a search looks was tuned on the rows themselves.
 
     Every answer is complete: where the lists looked into hold too few allowed rows, more are,
@@ -133,7 +133,6 @@ class IVF(Unlinked):
 
     kind: ClassVar[str] = "ivf"
     exact: ClassVar[bool] = False
-    derived: ClassVar[bool] = True
     codes: ClassVar[Codes] = "pq"
 
     def __init__(self, vectors: Vectors, lists: Lists, header: Header) -> None:
@@ -182,7 +181,7 @@ class IVF(Unlinked):
         available = len(self._vectors) if only is None else only.count
         k = min(k, available)
         plan = self._usual(k, available)
-        if plan.lists and only is not None and available < _WIDE * len(self._vectors):
+        if plan.lists and only is not None and available < WIDE * len(self._vectors):
             factor = self._reach(only).factor
             lists, scored = round(plan.lists * factor), round(plan.scored * factor)
             plan = self._cheaper(available, Plan(scored, min(lists, plan.of_lists), plan.of_lists))
@@ -212,7 +211,7 @@ class IVF(Unlinked):
             return self._scan(queries, k, only)
         if only is None:
             return self._by(self._candidates, queries, k, plan, None)
-        if only.count < _WIDE * n:
+        if only.count < WIDE * n:
             return self._by(self._reached_candidates(only), queries, k, plan, only)
         met, reach = for_a_filter(plan.scored, n, only), for_a_filter(k, n, only)
         return self._search_wide(queries, k, only, _Looked(plan.scored, plan.lists, met, reach))
@@ -321,31 +320,14 @@ class IVF(Unlinked):
     def _centres(self) -> Vectors:
         return self._lists.centres
 
-    def save(self, path: Path) -> None:
-        """Write the header and the lists."""
-        header, lists = self.described()
-        derived_file.write(path, self.kind, header, [lists])
+    def described(self) -> tuple[dict[str, Any], list[memoryview]]:
+        """The header, and the lists; see `Derived.described`."""
+        return asdict(self._header), [self._lists.to_bytes()]
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
-        """Read what `save` wrote, all of it: it is small beside the vectors.
-
-        Raises:
-            IndexCorrupt: The file is missing, damaged or not the index of these vectors.
-        """
-        vectors = scoring.check_vectors(vectors)
-        header, lists = derived_file.read(path, cls.kind, vectors)
-        with derived_file.reading(path):
-            return cls.of(header, lists, vectors)
-
-    def described(self) -> tuple[dict[str, Any], bytes]:
-        """What `of` makes it of again: JSON, and bytes."""
-        return asdict(self._header), self._lists.to_bytes()
-
-    @classmethod
-    def of(cls, header: dict[str, Any], lists: memoryview, vectors: Vectors) -> Self:
-        """Make it of what `described` gave, over the same vectors."""
-        return cls(vectors, Lists.from_bytes(lists, cls.codes), Header.from_json(header))
+    def of(cls, header: dict[str, Any], data: memoryview, vectors: Vectors) -> Self:
+        """See `Derived.of`."""
+        return cls(vectors, Lists.from_bytes(data, cls.codes), Header.from_json(header))
 
 
 class ScalarIVF(IVF):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
@@ -10,21 +11,33 @@ from numpy.typing import NDArray
 
 from semsearch.vectors import scoring
 from semsearch.vectors.base import Allowed, Vectors
-from semsearch.vectors.faiss import backend_errors, library, selector
+from semsearch.vectors.faiss import (
+    backend_errors,
+    deserialized,
+    library,
+    search,
+    selector,
+    serialized,
+)
 
 _BITS = 4
 
 Codes = Literal["pq", "rabitq", "sq8"]
 
 
-def components_to_a_code(dim: int) -> int:
+def _components_to_a_code(dim: int) -> int:
     """The largest of 3, 2 and 1 that divides the dimensions: decision 0016."""
     return next(size for size in (3, 2, 1) if dim % size == 0)
 
 
+def bytes_a_row(rows: int, dim: int) -> float:
+    """About what product-quantised lists take: code and number of a row, its share of centres."""
+    return dim / (2 * _components_to_a_code(dim)) + 8 + 8 * dim / math.sqrt(rows)
+
+
 def _product_quantized(quantizer: Any, count: int, dim: int) -> Any:
     faiss = library()
-    groups = dim // components_to_a_code(dim)
+    groups = dim // _components_to_a_code(dim)
     index = faiss.IndexIVFPQFastScan(
         quantizer, dim, count, groups, _BITS, faiss.METRIC_INNER_PRODUCT
     )
@@ -121,20 +134,8 @@ class Lists:
         Raises:
             BackendError: FAISS failed.
         """
-        pointer = library().swig_ptr
-        queries = self._prepared(queries)
-        rows = np.empty((len(queries), fetch), np.int64)
-        scores = np.empty((len(queries), fetch), np.float32)
-        with backend_errors("searching"):
-            self._index.search_c(
-                len(queries),
-                pointer(queries),
-                fetch,
-                pointer(scores),
-                pointer(rows),
-                self._parameters(probes, only),
-            )
-        return rows
+        parameters = self._parameters(probes, only)
+        return search(self._index, self._prepared(queries), fetch, parameters).rows
 
     def _prepared(self, queries: Vectors) -> Vectors:
         """RaBitQ adds up squares of components: they must not overflow."""
@@ -191,18 +192,15 @@ class Lists:
             )
         return rows
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> memoryview:
         """All of it, in FAISS's own form."""
-        data: bytes = library().serialize_index(self._index).tobytes()
-        return data
+        return serialized(self._index)
 
     @classmethod
     def from_bytes(cls, data: memoryview, codes: Codes) -> Self:
-        """Read what `to_bytes` gave: nothing else, since FAISS trusts every length in it.
+        """Read what `to_bytes` gave.
 
         Raises:
             BackendError: This FAISS cannot read it.
         """
-        faiss = library()
-        with backend_errors("reading its index"):
-            return cls(faiss.deserialize_index(np.frombuffer(data, np.uint8)), codes)
+        return cls(deserialized(data), codes)

@@ -8,6 +8,7 @@ low to be scored exactly. Each is measured by itself, for several numbers of nei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,7 +74,7 @@ class Searchable(Protocol):
         """See `VectorIndex.search`."""
         ...
 
-    def apart(self, rows: NDArray[np.int64]) -> AbstractContextManager[None]:
+    def apart(self, groups: Sequence[NDArray[np.int64]]) -> Sequence[AbstractContextManager[None]]:
         """See `VectorIndex.apart`."""
         ...
 
@@ -203,9 +204,9 @@ def measured(index: Searchable, truth: Truth, n: int) -> Quality | None:
     if truth.rows.shape[1] < k:
         return None
     hits = 0
-    for place, least in enumerate(truth.similarities[:, k - 1]):
-        query = truth.queries[place, None]
-        with index.apart(truth.left_out[place]):
+    for place, apart in enumerate(index.apart(truth.left_out)):
+        query, least = truth.queries[place, None], truth.similarities[place, k - 1]
+        with apart:
             found = index.search(query, k, allowed=truth.others(place, n))
         hits += int((found.similarities >= least - ALIKE).sum())
     return Quality(hits / (k * len(truth.rows)), k, len(truth.rows))

@@ -130,7 +130,8 @@ def test_a_walk_that_meets_too_few_is_made_up_by_lists(
 
 def test_links_taken_away_are_put_back(index: HNSW, queries: Vectors) -> None:
     before, links = index.search(queries, 10), index._graph._links.copy()
-    with index.apart(before.rows[:, 0]):
+    (apart,) = index.apart([before.rows[:, 0]])
+    with apart:
         assert not np.isin(index._graph.search(queries, 10, 50)[:, 0], before.rows[:, 0]).all()
     np.testing.assert_array_equal(index._graph._links, links)
     np.testing.assert_array_equal(index.search(queries, 10).rows, before.rows)
