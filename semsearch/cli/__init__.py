@@ -114,19 +114,24 @@ class Commands(click.Group):
             raise
         except OSError as error:  # standard output on a full disk, a closed standard input
             raise Failure(f"{error.filename or 'output'}: {error.strerror or error}") from error
+        except KeyboardInterrupt as error:
+            raise _interrupted(ctx) from error
         except RuntimeError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # in the midst of taking a lock
+                raise _interrupted(ctx) from error
             if sys.stdin is not None:
                 raise
             raise Failure("standard input is closed; pipe something into it") from error
-        except KeyboardInterrupt as error:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends this at once
-            raise Interrupted(_interrupted(ctx)) from error
 
 
-def _interrupted(ctx: click.Context) -> str:
+def _interrupted(ctx: click.Context) -> Interrupted:
+    """What to raise for Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends this at once
     if ctx.invoked_subcommand not in ("index", "watch"):
-        return "interrupted"
-    return "interrupted: what was committed is kept; run the same command again to go on"
+        return Interrupted("interrupted")
+    return Interrupted(
+        "interrupted: what was committed is kept; run the same command again to go on"
+    )
 
 
 @contextmanager
