@@ -73,6 +73,7 @@ class Store:
         field_index.definitions(index_fields)
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
+            _check_free(path)  # before a lock file is put into a folder of other things
             with WriterLock(path / "writer.lock"):
                 _check_free(path)
                 (path / "segments").mkdir(exist_ok=True)

@@ -302,6 +302,17 @@ def test_useless_source_leaves_no_index_behind(
 def test_index_into_a_folder_of_other_things(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     assert "the folder is not empty" in fail("index", "a.txt", "--index", ".")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize(
+    "command", [("info", "--index", ""), ("index", "a.txt", "--index", ""), ("serve", "")]
+)
+def test_an_empty_path_is_not_the_current_folder(command: tuple[str, ...], tmp_path: Path) -> None:
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "a path is empty" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_locked_index_names_the_holder(vectors: Path) -> None:

@@ -17,7 +17,13 @@ import click
 from semsearch import __version__
 from semsearch.cli import display
 from semsearch.cli.indexing import ingest_bar, opened
-from semsearch.cli.options import device_option, examples, json_option, runtime_option
+from semsearch.cli.options import (
+    PathName,
+    device_option,
+    examples,
+    json_option,
+    runtime_option,
+)
 from semsearch.cli.progress import query_bar
 from semsearch.errors import InvalidArgument
 
@@ -43,7 +49,7 @@ _TIMES = 6  # columns from here on: less is better
         "semsearch eval scifact/ --encoder models/mine --json",
     ),
 )
-@click.argument("folder", metavar="BEIR_DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="BEIR_DIR", type=PathName())
 @click.option(
     "--mode",
     "modes",
@@ -60,7 +66,7 @@ _TIMES = 6  # columns from here on: less is better
     "--index",
     "path",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Search this index of the collection; if there is none, it is made and kept.  "
     "[default: one that is made and removed]",
 )

@@ -10,6 +10,7 @@ import click
 
 from semsearch.cli import display
 from semsearch.cli.options import (
+    PathName,
     device_option,
     examples,
     index_option,
@@ -74,14 +75,14 @@ def direction() -> None:
     "--positive",
     metavar="FOLDER",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Pictures of what it leads to.",
 )
 @click.option(
     "--negative",
     metavar="FOLDER",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Pictures of what it leads away from.",
 )
 @index_option

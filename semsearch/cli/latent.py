@@ -14,6 +14,7 @@ import click
 from semsearch.cli import display
 from semsearch.cli.imagining import analogy, direction
 from semsearch.cli.options import (
+    PathName,
     device_option,
     examples,
     index_option,
@@ -53,7 +54,7 @@ class _Size(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2] or found[1])
 
 
-_images = click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+_images = click.argument("images", nargs=-1, required=True, type=PathName())
 _vae = click.option(
     "--vae",
     "name",
@@ -65,7 +66,7 @@ _of_index = click.option(
     "--index",
     "index_path",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Folder of an index of pictures, in place of --vae.",
 )
 _size = click.option(
@@ -291,7 +292,7 @@ def export(*, path: Path, where: str | None, out: Path, half: bool, device: str 
 @latent.command(
     "import", epilog=examples("semsearch latent import photos.safetensors --index indexes/photos")
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PathName())
 @index_option
 @device_option
 def import_(*, file: Path, path: Path, device: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import examples, index_option, json_option, open_index
+from semsearch.cli.options import PathName, examples, index_option, json_option, open_index
 from semsearch.cli.progress import BuildBar
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MOST = 100_000
     "-o",
     "--output",
     "outputs",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathName(dir_okay=False),
     metavar="FILE",
     multiple=True,
     required=True,

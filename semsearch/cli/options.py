@@ -18,11 +18,26 @@ PARTLY = 3
 
 DEFAULT_INDEX = Path("indexes/default")
 
+
+class PathName(click.Path):
+    """A path; no empty one, such as a variable of the shell leaves that is not set."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        """Of a file or a folder, or with `dir_okay=False` of a file only."""
+        super().__init__(dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path as a `Path`."""
+        if value == "":
+            self.fail("a path is empty; for the current folder, use .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 index_option = click.option(
     "--index",
     "path",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     default=DEFAULT_INDEX,
     envvar="SEMSEARCH_INDEX",
     show_default=True,
@@ -39,7 +54,7 @@ out_option = click.option(
     "out",
     metavar="PATH",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Where to write.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

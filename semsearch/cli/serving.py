@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import device_option, examples, number_option, runtime_option
+from semsearch.cli.options import (
+    PathName,
+    device_option,
+    examples,
+    number_option,
+    runtime_option,
+)
 from semsearch.errors import DependencyMissing
 
 if TYPE_CHECKING:
     from semsearch.server.collections import Collections
     from semsearch.server.tokens import Tokens
 
-_folder = click.argument("folder", type=click.Path(path_type=Path))
+_folder = click.argument("folder", type=PathName())
 _host = click.option(
     "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to bind to."
 )
@@ -31,7 +37,7 @@ _port = click.option(
 _tokens = click.option(
     "--tokens",
     "token_file",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="FILE",
     help="Lines of `read TOKEN` or `write TOKEN`. $SEMSEARCH_READ_TOKEN and $SEMSEARCH_WRITE_TOKEN "
     "count as well.",
