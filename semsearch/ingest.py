@@ -31,9 +31,10 @@ from semsearch.store import Store
 from semsearch.types import Document, OnConflict, Reject
 from semsearch.writer import Writer, writing
 
-COMMIT_CHUNKS = 16_384
-"""At most about this many chunks are encoded and not yet durable (25 MB at 384 dimensions): a
-commit begins at half of them, and while it is written the other half fills up."""
+COMMIT_CHUNKS = 17_408
+"""At most this many chunks are encoded and not yet durable (27 MB at 384 dimensions): those of the
+commit that is being written, those that wait for the next, and those encoded ahead. Only a window
+that alone has more than its share goes beyond."""
 
 COMMIT_BYTES = 64 * 2**20
 """Raw latents are large: a commit also begins when those that wait for one reach this."""
@@ -235,6 +236,7 @@ class _Ingest:
         self._embedder = embedder
         self._stages = stages
         self._on_conflict = on_conflict
+        self._commits = on_conflict != "error"  # as it goes
         self._report = report
         self._preparation = Preparation(store, embedder, on_conflict, rejecting=rejecting)
         self._seen: set[str] = set()
@@ -301,6 +303,8 @@ class _Ingest:
     def _take(self, group: _Group, points: Points | None) -> None:
         """Put the points of a group in their places; commit after a window when it is time."""
         if group.first:
+            if self._commits and not self._has_room(group.window):
+                self._start_commit()
             self._begin(group.window)
         done = 0
         if points is not None:
@@ -314,17 +318,18 @@ class _Ingest:
             tokens=sum(todo.tokens for todo in group.passages),
             bytes=group.bytes,
         )
-        if group.last and self._on_conflict != "error" and self._is_time():
+        if group.last and self._commits and self._is_time():
             self._start_commit()
 
+    def _has_room(self, window: Prepared) -> bool:
+        """Whether the next commit can take a window in; an empty one can take any."""
+        ahead = (_GROUPS_AHEAD + 2) * _GROUP  # waiting to be taken, and in hand
+        together = sum(len(draft.points) for draft in [*self._drafts, *window.drafts])
+        return not self._drafts or together <= (COMMIT_CHUNKS - ahead) // 2
+
     def _is_time(self) -> bool:
-        pending = sum(len(draft.points) for draft in self._drafts)
         latents = sum(draft.points.latents.nbytes for draft in self._drafts)
-        return (
-            pending >= COMMIT_CHUNKS // 2
-            or latents >= COMMIT_BYTES
-            or time.monotonic() - self._committed > COMMIT_SECONDS
-        )
+        return latents >= COMMIT_BYTES or time.monotonic() - self._committed > COMMIT_SECONDS
 
     def _begin(self, prepared: Prepared) -> None:
         """Note all of a window that needs no encoding."""
