@@ -113,6 +113,10 @@ def _folder(path: str | Path) -> Path:
     """Absolute, so that an open index stays the same one when the process changes its folder."""
     if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise InvalidArgument(f"path: expected the name of a folder, got {path!r}")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"path: {str(path)!r} is not UTF-8; choose another name") from error
     return expanded(path).absolute()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -58,14 +59,13 @@ def _kept(source: str, sources: Sources, refused: Container[str]) -> bool:
 
 
 def _is_there(source: str) -> bool:
-    """Whether a file exists, or may exist and cannot be seen."""
+    """Whether a file exists, or may exist and cannot be seen; a folder is none."""
     try:
-        os.lstat(source)
+        return not stat.S_ISDIR(os.lstat(source).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
-    return True
 
 
 def _check_something_left(

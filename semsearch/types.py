@@ -183,11 +183,14 @@ def metadata_json(metadata: object) -> str:
 
 
 def _depth(value: object) -> int:
-    """Levels of lists and objects; `json.dumps` has bounded the recursion."""
-    if not isinstance(value, dict | list | tuple):
-        return 0
-    parts = value.values() if isinstance(value, dict) else value
-    return 1 + max(map(_depth, parts), default=0)
+    """Levels of lists and objects; `json.dumps` has made sure that there is an end."""
+    depth, level = 0, [value]
+    while level := [part for part in level if isinstance(part, dict | list | tuple)]:
+        depth += 1
+        level = [
+            below for part in level for below in (part.values() if isinstance(part, dict) else part)
+        ]
+    return depth
 
 
 def _not_json(metadata: JSONObject) -> str:

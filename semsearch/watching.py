@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from semsearch.arguments import expanded
-from semsearch.errors import DependencyMissing, SemsearchError, StorageError
+from semsearch.errors import DependencyMissing, IngestError, SemsearchError, StorageError
 from semsearch.index import Index
 from semsearch.ingest import IngestReport, Progress
 from semsearch.sources import Sources
@@ -46,9 +47,14 @@ def follow(
         SemsearchError: The first pass failed.
     """
 
-    def look() -> Sources:
-        modality = index.space.modality
-        return Sources(paths, id_field=id_field, text_field=text_field, modality=modality)
+    def look(*, missing_ok: bool = False) -> Sources:
+        return Sources(
+            paths,
+            id_field=id_field,
+            text_field=text_field,
+            missing_ok=missing_ok,
+            modality=index.space.modality,
+        )
 
     look()
     changes = _changes(paths, index.path)
@@ -56,23 +62,35 @@ def follow(
     yield index.ingest_sources(look(), prune=True, progress=progress)
     pending: set[str] = set()
     told = ""
+    again = False
     for touched in changes:
         pending |= touched
-        if not pending:
+        if not touched and not again:
             continue
         try:
-            touching = look().touching(pending)
-            report = index.ingest_sources(touching, prune=True, progress=progress)
+            sources = look(missing_ok=True)
+            gone = {path: name for path in pending if (name := sources.bare(path)) is not None}
+            if held := pending - gone.keys():
+                touching = sources.touching(held)
+                yield index.ingest_sources(touching, prune=True, progress=progress)
+            pending &= gone.keys()
+            _check_there(gone.values())
         except SemsearchError as error:
-            if not isinstance(error, StorageError):  # locked, disk full: may pass
-                pending.clear()
+            again = isinstance(error, StorageError)  # locked, disk full: may pass by itself
             if str(error) != told:
                 yield error
             told = str(error)
         else:
-            pending.clear()
-            told = ""
-            yield report
+            again, told = False, ""
+
+
+def _check_there(bare: Collection[str]) -> None:
+    """Keep the documents of what is gone as a whole: it may be a disk that is not mounted."""
+    for name in sorted(bare):
+        raise IngestError(
+            f"{name} is gone, or holds nothing now; its documents stay until it is back, or until "
+            "`semsearch index --prune --force`"
+        )
 
 
 def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
@@ -87,12 +105,36 @@ def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
     named = [expanded(path) for path in paths]
     # A file is replaced, not written, by most editors: its folder is what tells of it.
     folders = [path if path.is_dir() else path.parent for path in named]
-    for changes in watchfiles.watch(
-        *(folder.resolve() for folder in folders),
-        watch_filter=lambda _, path: not Path(path).is_relative_to(own),
-        step=_QUIET,
-        rust_timeout=_TICK,
-        yield_on_timeout=True,
-        recursive=any(path.is_dir() for path in named),
-    ):
-        yield {path for _, path in changes}
+    recursive = any(path.is_dir() for path in named)
+    remade: set[str] = set()
+    while True:
+        places = _places(folders)
+        watched = watchfiles.watch(
+            *places,
+            watch_filter=lambda _, path: not Path(path).is_relative_to(own),
+            step=_QUIET,
+            rust_timeout=_TICK,
+            yield_on_timeout=True,
+            recursive=recursive,
+        )
+        with suppress(FileNotFoundError):  # one is gone already: look again
+            for changes in watched:
+                yield {path for _, path in changes} | remade
+                # A folder that is gone, or is another one now, tells of nothing more.
+                remade = _remade(places, _places(folders))
+                if remade:
+                    break
+
+
+def _remade(before: dict[Path, tuple[int, int]], now: dict[Path, tuple[int, int]]) -> set[str]:
+    return {str(path) for path in before | now if before.get(path) != now.get(path)}
+
+
+def _places(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """The folders that are there, resolved, and which one each is to the file system."""
+    found = {}
+    for folder in folders:
+        with suppress(OSError):
+            status = folder.stat()
+            found[folder.resolve()] = (status.st_dev, status.st_ino)
+    return found

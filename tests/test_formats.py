@@ -143,7 +143,7 @@ def relations(kind: str, target: str) -> str:
 def message(subject: str, body: str, **headers: str) -> EmailMessage:
     mail = EmailMessage()
     mail["From"] = "Ann <ann@example.org>"
-    mail["To"] = "bob@example.org, eve@example.org"
+    mail["To"] = 'bob@example.org, "Roe, Eve" <eve@example.org>'
     mail["Date"] = "Tue, 3 Mar 2020 10:00:00 +0200"
     mail["Subject"] = subject
     for name, value in headers.items():
@@ -342,6 +342,7 @@ class TestHTML:
             ("<pre>a\n  b\n</pre>c", "a\n  b\n\nc"),
             ("&lt;p&gt; &amp; &eacute;&#233;&#0;", "<p> & éé\ufffd"),
             ("<!-- no --><![CDATA[x]]>a", "a"),
+            ("<p>In C: arr<![0]> and <![x]</p> <![foo bar]>a", "In C: arr and a"),
         ],
     )
     def test_text(self, markup: str, text: str) -> None:
@@ -416,7 +417,7 @@ class TestMail:
                 title="Re: Käse",
                 metadata={
                     "from": "Ann <ann@example.org>",
-                    "to": ["bob@example.org", "eve@example.org"],
+                    "to": ["bob@example.org", "Roe, Eve <eve@example.org>"],
                     "date": "2020-03-03T08:00:00+00:00",
                     "message_id": "<1@example.org>",
                     "attachments": ["offer.pdf"],

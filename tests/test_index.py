@@ -27,7 +27,7 @@ from semsearch import (
 from semsearch.embedding import TextEmbedder
 from semsearch.ingest import IngestReport, Progress
 from semsearch.segment_file import DegradedIndexWarning
-from semsearch.types import OnConflict
+from semsearch.types import JSONObject, OnConflict
 from semsearch.vectors import INDEX_KINDS
 
 DIM = 8
@@ -50,6 +50,13 @@ def texts(folder: Path, encoder: WordEncoder) -> Iterator[Index]:
     """Of texts."""
     with semsearch.create(folder / "texts", encoder=encoder) as index:
         yield index
+
+
+def nested(levels: int) -> JSONObject:
+    inner: Any = {}
+    for _ in range(levels - 1):
+        inner = {"n": inner}
+    return dict(inner)
 
 
 def axis(n: int) -> NDArray[np.float32]:
@@ -394,10 +401,12 @@ def test_of_duplicates_with_skip_the_first_counts(texts: Index) -> None:
     assert [(d.id, d.text) for d in texts] == [("a", "cat")]
 
 
-@pytest.mark.parametrize("path", ["", "a\0b", 7])
+@pytest.mark.parametrize("path", ["", "a\0b", 7, "i\udcff"])
 def test_what_is_no_name_of_a_folder_is_refused(path: Any) -> None:
     for verb in (semsearch.create, semsearch.open):
-        with pytest.raises(InvalidArgument, match="path: expected the name of a folder"):
+        with pytest.raises(
+            InvalidArgument, match=r"path: (expected the name of a folder|.* is not UTF-8)"
+        ):
             verb(path)
 
 
@@ -431,6 +440,8 @@ def test_a_document_may_be_a_title_only(texts: Index) -> None:
         ({"id": "a", "text": "x", "metadata": {1: 2}}, "metadata: expected a dict with string"),
         ({"id": "a", "text": "x", "metadata": {"n": float("nan")}}, r"metadata.*: not JSON"),
         ({"id": "a", "text": "x", "metadata": {"n": {1}}}, r"metadata.*: not JSON"),
+        ({"id": "a", "text": "x", "metadata": nested(101)}, "metadata: nested deeper than 100"),
+        ({"id": "a", "text": "x", "metadata": nested(900)}, "metadata: nested deeper than 100"),
         ("just a text", "expected a Document or a dict"),
         (["id", "text"], "expected a Document or a dict"),
     ],

@@ -199,6 +199,27 @@ def test_what_is_gone_from_a_folder_is_pruned_when_asked(index: Index, notes: Pa
     assert index.verify().ok
 
 
+def test_a_file_that_is_a_folder_now_is_gone(index: Index, notes: Path) -> None:
+    index.ingest(notes)
+    (notes / "a.txt").unlink()
+    (notes / "a.txt").mkdir()
+    assert index.ingest(notes, prune=True).pruned == 1
+
+
+def test_source_code_that_is_empty_now_is_gone(index: Index, notes: Path) -> None:
+    (notes / "code.py").write_text("print()")
+    index.ingest(notes)
+    (notes / "code.py").write_text("")
+    assert index.ingest(notes, prune=True).pruned == 1
+
+
+def test_what_a_link_led_to_is_pruned_by_force(index: Index, notes: Path, folder: Path) -> None:
+    (folder / "link").symlink_to(notes)
+    index.ingest(folder / "link")
+    notes.rename(folder / "elsewhere")
+    assert index.ingest(folder / "link", prune=True, force=True).pruned == 3
+
+
 def test_a_record_that_is_gone_from_a_table_is_pruned(index: Index, folder: Path) -> None:
     one = table(folder / "one.jsonl", {"a": "cat", "b": "dog"})
     two = table(folder / "two.jsonl", {"c": "owl"})

@@ -499,6 +499,10 @@ class TestJSONLines:
             ('{"id": "x", "text": "a", "n": -Infinity}', "invalid JSON: -Infinity is not a"),
             ('{"id": "x", "text": "a", "n": 1e999}', "metadata['n']: not JSON: Out of range float"),
             ('{"id": "x", "n": ' + "[" * 10**5, "JSON nested too deeply; flatten it"),
+            (
+                '{"id": "x", "text": "a", "n": ' + "[" * 800 + "]" * 800 + "}",
+                "metadata: nested deeper",
+            ),
             ('{"id": ' + "9" * 5000 + "}", "invalid JSON: Exceeds the limit (4300 digits)"),
             ('{"text": "a", "no": 1}', "no id field: expected '_id' or 'id', the fields are "),
             ('{"id": "x"}', "no text field: expected 'text', the fields are 'id'; name yours"),

@@ -174,6 +174,67 @@ def test_only_what_was_touched_is_read_and_an_error_does_not_end_it(
     assert watcher.line() == "stopped"
 
 
+def test_what_changes_while_a_source_is_away_is_not_missed(
+    index: semsearch.Index, notes: Path, watch: Callable[..., Watcher]
+) -> None:
+    todo = notes.parent / "todo.txt"
+    todo.write_text("milk")
+    watcher = watch(notes, todo)
+    assert "added=2" in watcher.line()
+    todo.unlink()
+    assert "is gone, or holds nothing now" in watcher.line()
+    (notes / "a.txt").unlink()
+    (notes / "b.txt").write_text("about dogs")
+    assert holds(index, {"notes/b.txt": "about dogs", "todo.txt": "milk"})
+    todo.write_text("bread")
+    assert holds(index, {"notes/b.txt": "about dogs", "todo.txt": "bread"})
+
+
+def test_a_folder_that_was_emptied_or_made_anew_is_followed(
+    index: semsearch.Index, notes: Path, watch: Callable[..., Watcher]
+) -> None:
+    watcher = watch(notes)
+    watcher.line()
+    (notes / "a.txt").unlink()
+    assert "is gone, or holds nothing now" in watcher.line()
+    assert len(index) == 1
+    (notes / "b.txt").write_text("about dogs")
+    assert holds(index, {"notes/b.txt": "about dogs"})
+    watcher.line()
+    shutil.rmtree(notes)
+    assert "is gone, or holds nothing now" in watcher.line()
+    notes.mkdir()
+    (notes / "c.txt").write_text("about owls")
+    assert holds(index, {"notes/c.txt": "about owls"})
+    (notes / "c.txt").write_text("about hens")
+    assert holds(index, {"notes/c.txt": "about hens"})
+
+
+def test_of_two_with_one_id_the_first_is_kept_whatever_is_touched(
+    index: semsearch.Index, notes: Path, watch: Callable[..., Watcher]
+) -> None:
+    other = notes.parent / "other" / "notes"
+    other.mkdir(parents=True)
+    (other / "a.txt").write_text("the same id")
+    one, two = (notes.parent / name for name in ("one.jsonl", "two.jsonl"))
+    one.write_text('{"_id": "t", "text": "first"}\n')
+    two.write_text('{"_id": "t", "text": "second"}\n')
+    first = {"notes/a.txt": "about cats", "t": "first"}
+    watcher = watch(notes, other, one, two)
+    assert "rejected=2" in watcher.line()
+    assert holds(index, first)
+    (other / "a.txt").write_text("the same id, changed")
+    assert "rejected=1" in watcher.line()
+    two.write_text('{"_id": "t", "text": "changed"}\n')
+    assert "rejected=1" in watcher.line()
+    assert holds(index, first)
+    (notes / "b.txt").write_text("so that it is not emptied")
+    (notes / "a.txt").unlink()
+    one.write_text('{"_id": "u", "text": "another"}\n')
+    rest = {"notes/b.txt": "so that it is not emptied", "u": "another", "t": "changed"}
+    assert holds(index, {"notes/a.txt": "the same id, changed", **rest})
+
+
 def test_what_another_writer_holds_up_is_made_up_for(
     index: semsearch.Index, notes: Path, watch: Callable[..., Watcher]
 ) -> None:

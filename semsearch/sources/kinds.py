@@ -139,11 +139,13 @@ class Kinds:
         return advice or f"is of no kind that is read; use {self.usual}"
 
 
-_TABLES = (name for name in _NAMED if name not in _IN_FOLDERS)
+TABLES = tuple(name for name in _NAMED if name not in _IN_FOLDERS)
+"""Suffixes of what holds a document in each line or row."""
+
 _TEXTS = Kinds(
     in_folders=_IN_FOLDERS,
     named=_NAMED,
-    usual=f"{', '.join((*_PROSE, *_FORMATS, *_TABLES))} or source code",
+    usual=f"{', '.join((*_PROSE, *_FORMATS, *TABLES))} or source code",
     stdin=True,
 )
 _IMAGES = Kinds(

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from copy import copy
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ from semsearch.sources.fields import Fields
 from semsearch.sources.formats.pdf import check_installed
 from semsearch.sources.formats.read import Parsing
 from semsearch.sources.jsonl import read_jsonl
-from semsearch.sources.kinds import Kinds, kinds_of, suffix_of
+from semsearch.sources.kinds import TABLES, Kinds, kinds_of, suffix_of
 from semsearch.sources.parquet import read_parquet
 from semsearch.sources.picture import read_picture
 from semsearch.sources.record import File, Record
@@ -75,12 +76,14 @@ class Sources:
         self._stdin = stdin
         self._parts: list[File | Reject] = []
         self._named: set[str] = set()  # files and folders, as sources call them
+        self._roots: dict[str, str] = {}  # what is named, and what the ids in it begin with
+        self._empty: list[str] = []
         self._touched: frozenset[str] | None = None
         self._skipped: Counter[str] = Counter()
         for path in paths:
             self._add(_path(path), missing_ok)
         self._parts = list({_source(part): part for part in reversed(self._parts)}.values())[::-1]
-        self._sources = {_source(part) for part in self._parts}
+        self._sources = {_source(part) for part in self._parts} | set(self._empty)
         self._bare = [name for name in sorted(self._named) if not _any_below(name, self._sources)]
         self.total_bytes = _total(self._parts)
         self.skipped: dict[str, int] = dict(sorted(self._skipped.items()))
@@ -116,16 +119,38 @@ class Sources:
             return [source]
         return [name for name in self._bare if source.startswith(f"{name}/")]
 
+    def bare(self, path: str) -> str | None:
+        """What was named, holds nothing now, and is this path or a folder around it."""
+        return next((name for name in self._bare if _at_or_below(path, {name})), None)
+
     def touching(self, paths: Iterable[str]) -> Sources:
-        """The same sources, but only what is at or below these absolute paths."""
+        """The same sources, but only what is at or below these absolute paths.
+
+        What may hold documents of the same ids is read with it: of two the first is kept.
+        """
         narrowed = copy(self)
-        narrowed._touched = frozenset(paths)
+        narrowed._touched = touched = frozenset(paths)
+        ids = frozenset(self._ids(touched))
+        tables = any(_is_table(name) and _at_or_below(name, touched) for name in self._named)
         narrowed._parts = [
-            part for part in self._parts if _at_or_below(_source(part), narrowed._touched)
+            part
+            for part in self._parts
+            if _at_or_below(_source(part), touched)
+            or (isinstance(part, File) and _at_or_below(part.id, ids))
+            or (tables and _is_table(_source(part)))
         ]
         narrowed._sources = {_source(part) for part in narrowed._parts}
+        narrowed._sources |= {path for path in self._empty if _at_or_below(path, touched)}
         narrowed.total_bytes = _total(narrowed._parts)
         return narrowed
+
+    def _ids(self, paths: Iterable[str]) -> Iterator[str]:
+        """What the ids of documents in these paths begin with, or would if they were there."""
+        for path, (root, name) in product(paths, self._roots.items()):
+            if _at_or_below(path, {root}):
+                yield name + path.removeprefix(root)
+            elif _at_or_below(root, {path}):
+                yield name
 
     def _add(self, path: Path, missing_ok: bool) -> None:
         if str(path) == "-":
@@ -136,7 +161,9 @@ class Sources:
             self._named.add(STDIN)
             return
         if missing_ok and not path.exists():
-            self._named.add(str(path.parent.resolve() / path.name))
+            for place in (path.parent.resolve() / path.name, path.resolve()):  # a link, its target
+                self._named.add(str(place))
+                self._roots[str(place)] = path.name
             return
         status = _status(path)
         if stat.S_ISDIR(status.st_mode):
@@ -148,6 +175,7 @@ class Sources:
         file = _named_file(path, status, self._kinds)
         self._parts.append(file)
         self._named.add(file.path)
+        self._roots[file.path] = path.name
 
     def _add_folder(self, root: Path) -> None:
         _check_readable(root)
@@ -156,9 +184,11 @@ class Sources:
             self._add_file(corpus, _status(corpus))
             return
         self._named.add(str(root).rstrip("/"))
+        self._roots[str(root).rstrip("/")] = root.name
         walk = Walk(root, self._kinds)
         walk.run()
         self._parts += walk.parts
+        self._empty += walk.empty
         self._skipped += walk.skipped
 
     def _read(self, part: File | Reject, parsing: Parsing) -> Iterator[Record]:
@@ -218,6 +248,10 @@ def _duplicate(item: Document, source: str, position: int) -> str:
 
 def _source(part: File | Reject) -> str:
     return part.path if isinstance(part, File) else part.source
+
+
+def _is_table(path: str) -> bool:
+    return suffix_of(path) in TABLES
 
 
 def _any_below(folder: str, sources: Collection[str]) -> bool:

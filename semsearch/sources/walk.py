@@ -31,13 +31,15 @@ class Walk:
         root: The folder, resolved.
         kinds: Which files are read.
         parts: Its files of a kind that is read, and what looked like one and cannot be read.
+        empty: Source code without a character: nothing to read, and nothing is wrong with it.
         skipped: How many files no reader reads, by suffix; folders behind links and
-            folders of installed packages count too, and source code without a character.
+            folders of installed packages count too, and what is empty.
     """
 
     root: Path
     kinds: Kinds
     parts: list[File | Reject] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
@@ -69,7 +71,8 @@ class Walk:
         elif suffix not in self.kinds.in_folders:
             self.skipped[suffix or NO_SUFFIX] += 1
         elif status is not None and not status.st_size and suffix in LANGUAGES:
-            self.skipped[EMPTY] += 1  # such as __init__.py: nothing is wrong with it
+            self.skipped[EMPTY] += 1  # such as __init__.py
+            self.empty.append(printable(entry.path))
         elif status is None:
             self._refuse(entry.path, f"cannot be read: {problem}")
         elif not stat.S_ISREG(status.st_mode):

@@ -141,6 +141,13 @@ class _Reader(HTMLParser):
         elif tag == "meta":
             self._meta(dict(attrs))
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Skip `<![...]`; what is none is a comment, as to browsers."""
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            return self.parse_bogus_comment(i, report)
+
     def handle_endtag(self, tag: str) -> None:
         """End an element."""
         if tag in _LEFT_OUT:

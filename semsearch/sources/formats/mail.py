@@ -9,7 +9,7 @@ from datetime import UTC
 from email import message_from_bytes
 from email.message import EmailMessage, MIMEPart
 from email.policy import default
-from email.utils import parsedate_to_datetime
+from email.utils import getaddresses, parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 
@@ -94,15 +94,19 @@ def _parsed(data: bytes) -> EmailMessage:
 
 
 def _part(message: EmailMessage) -> Part:
-    receivers = _header(message, "To").split(",")
+    receivers = getaddresses([_header(message, "To")])
     metadata = {
         "from": label(_header(message, "From")),
-        "to": [label(name) for name in receivers[:_NAMES] if name.strip()],
+        "to": [label(_shown(*receiver)) for receiver in receivers[:_NAMES] if any(receiver)],
         "date": _date(_header(message, "Date")),
         "message_id": label(_header(message, "Message-ID")),
         "attachments": _attachments(message),
     }
     return Part(_body(message), label(_header(message, "Subject")), present(metadata))
+
+
+def _shown(name: str, address: str) -> str:
+    return f"{name} <{address}>" if name and address else name or address
 
 
 def _header(message: EmailMessage, name: str) -> str:
