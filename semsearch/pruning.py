@@ -78,5 +78,6 @@ def _check_something_left(
     for name, number in lost.items():
         raise IngestError(
             f"{name} holds nothing now, and the index has {number:,} of its documents; nothing "
-            "was pruned. Is it mounted, is it the right one? To prune them all, give --force"
+            "was pruned. Is it mounted, is it the right one? To prune them all: "
+            "`semsearch index --prune --force`"
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from semsearch.arguments import expanded
-from semsearch.errors import DependencyMissing, IngestError, SemsearchError, StorageError
+from semsearch.errors import DependencyMissing, SemsearchError, StorageError
 from semsearch.index import Index
 from semsearch.ingest import IngestReport, Progress
 from semsearch.sources import Sources
@@ -27,7 +27,8 @@ def follow(
     """Keep an index up to date with files and folders, until the caller stops or is interrupted.
 
     The first pass reads everything, later ones only what was touched. Documents whose file, or
-    record, is gone are deleted, by the rules of `Index.ingest(prune=True)`. The writer's lock is
+    record, is gone are deleted, by the rules of `Index.ingest(prune=True)`: those of a source that
+    is gone as a whole stay until it is back. The writer's lock is
     held during a pass and free between passes; a pass that cannot have it is made up for.
 
     Args:
@@ -69,12 +70,14 @@ def follow(
             continue
         try:
             sources = look(missing_ok=True)
-            gone = {path: name for path in pending if (name := sources.bare(path)) is not None}
-            if held := pending - gone.keys():
-                touching = sources.touching(held)
+            gone = {path for path in pending if sources.holds_nothing(path)}
+            if there := pending - gone:
+                touching = sources.touching(there)
                 yield index.ingest_sources(touching, prune=True, progress=progress)
-            pending &= gone.keys()
-            _check_there(gone.values())
+            pending = gone
+            if gone:  # keeps its documents until it is back; the error says so
+                index.ingest_sources(sources.touching(gone), prune=True)
+            pending = set()
         except SemsearchError as error:
             again = isinstance(error, StorageError)  # locked, disk full: may pass by itself
             if str(error) != told:
@@ -82,15 +85,6 @@ def follow(
             told = str(error)
         else:
             again, told = False, ""
-
-
-def _check_there(bare: Collection[str]) -> None:
-    """Keep the documents of what is gone as a whole: it may be a disk that is not mounted."""
-    for name in sorted(bare):
-        raise IngestError(
-            f"{name} is gone, or holds nothing now; its documents stay until it is back, or until "
-            "`semsearch index --prune --force`"
-        )
 
 
 def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:

@@ -182,7 +182,7 @@ def test_what_changes_while_a_source_is_away_is_not_missed(
     watcher = watch(notes, todo)
     assert "added=2" in watcher.line()
     todo.unlink()
-    assert "is gone, or holds nothing now" in watcher.line()
+    assert "holds nothing now" in watcher.line()
     (notes / "a.txt").unlink()
     (notes / "b.txt").write_text("about dogs")
     assert holds(index, {"notes/b.txt": "about dogs", "todo.txt": "milk"})
@@ -196,18 +196,30 @@ def test_a_folder_that_was_emptied_or_made_anew_is_followed(
     watcher = watch(notes)
     watcher.line()
     (notes / "a.txt").unlink()
-    assert "is gone, or holds nothing now" in watcher.line()
+    assert "holds nothing now" in watcher.line()
     assert len(index) == 1
     (notes / "b.txt").write_text("about dogs")
     assert holds(index, {"notes/b.txt": "about dogs"})
     watcher.line()
     shutil.rmtree(notes)
-    assert "is gone, or holds nothing now" in watcher.line()
+    assert "holds nothing now" in watcher.line()
     notes.mkdir()
     (notes / "c.txt").write_text("about owls")
     assert holds(index, {"notes/c.txt": "about owls"})
     (notes / "c.txt").write_text("about hens")
     assert holds(index, {"notes/c.txt": "about hens"})
+
+
+def test_an_empty_folder_of_which_there_is_nothing_to_lose_is_no_error(
+    notes: Path, watch: Callable[..., Watcher]
+) -> None:
+    (notes.parent / "empty").mkdir()
+    watcher = watch(notes, notes.parent / "empty")
+    watcher.line()
+    (notes.parent / "empty" / "a.unknown").write_text("x")
+    time.sleep(1.5)
+    (notes / "b.txt").write_text("about dogs")
+    assert "added=1" in watcher.line()
 
 
 def test_of_two_with_one_id_the_first_is_kept_whatever_is_touched(

@@ -119,9 +119,9 @@ class Sources:
             return [source]
         return [name for name in self._bare if source.startswith(f"{name}/")]
 
-    def bare(self, path: str) -> str | None:
-        """What was named, holds nothing now, and is this path or a folder around it."""
-        return next((name for name in self._bare if _at_or_below(path, {name})), None)
+    def holds_nothing(self, path: str) -> bool:
+        """Whether a path is, or was in, something named that holds nothing now."""
+        return _at_or_below(path, self._bare)
 
     def touching(self, paths: Iterable[str]) -> Sources:
         """The same sources, but only what is at or below these absolute paths.
