@@ -259,7 +259,11 @@ def _any_below(folder: str, sources: Collection[str]) -> bool:
 
 
 def _at_or_below(source: str, paths: Container[str]) -> bool:
-    return any(str(path) in paths for path in (source, *Path(source).parents))
+    while source not in paths:
+        source, below, _ = source.rpartition("/")
+        if not below:
+            return False
+    return True
 
 
 def _total(parts: list[File | Reject]) -> int | None:
