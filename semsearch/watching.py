@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semsearch.arguments import expanded
 from semsearch.errors import DependencyMissing, SemsearchError, StorageError
 from semsearch.index import Index
 from semsearch.ingest import IngestReport, Progress
 from semsearch.sources import Sources
+
+if TYPE_CHECKING:
+    from watchfiles import Change
 
 _QUIET = 200  # ms without a change before a pass: an editor's save is several changes
 _TICK = 500  # ms after which what could not be written is tried again
@@ -114,14 +118,18 @@ def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
         with suppress(FileNotFoundError):  # one is gone already: look again
             for changes in watched:
                 yield {path for _, path in changes} | remade
-                # A folder that is gone, or is another one now, tells of nothing more.
-                remade = _remade(places, _places(folders))
-                if remade:
+                remade = set()
+                # A folder that is gone, or is another one now, tells of nothing more. What came
+                # meanwhile is not read from this watcher: everything counts as touched.
+                now = _places(folders)
+                if now != places or any(_gone(change, places) for change in changes):
+                    remade = set(map(str, places | now))
                     break
 
 
-def _remade(before: dict[Path, tuple[int, int]], now: dict[Path, tuple[int, int]]) -> set[str]:
-    return {str(path) for path in before | now if before.get(path) != now.get(path)}
+def _gone(change: tuple[Change, str], places: Container[Path]) -> bool:
+    what, path = change
+    return what.name == "deleted" and Path(path) in places
 
 
 def _places(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -426,6 +426,14 @@ class TestMail:
             )
         ]
 
+    @pytest.mark.parametrize("receivers", ["a, " * 200_000, "(" * 100_000, "(" * 10_000, ":;" * 99])
+    def test_receivers_of_any_form_are_no_reason_to_refuse_a_message(
+        self, tmp_path: Path, receivers: str
+    ) -> None:
+        path = write(tmp_path / "a.eml", f"To: {receivers}\nSubject: s\n\nThe text.")
+        (found,) = documents(path)
+        assert found.text == "The text."
+
     def test_only_html(self, tmp_path: Path) -> None:
         mail = message("S", "")
         mail.set_content("<p>a</p><p>b", subtype="html")

@@ -204,6 +204,11 @@ def test_a_folder_that_was_emptied_or_made_anew_is_followed(
     shutil.rmtree(notes)
     assert "holds nothing now" in watcher.line()
     notes.mkdir()
+    (notes / "d.txt").write_text("about pigs")
+    assert holds(index, {"notes/d.txt": "about pigs"})
+    watcher.line()
+    shutil.rmtree(notes)
+    notes.mkdir()  # at once: it may get the number of the old one
     (notes / "c.txt").write_text("about owls")
     assert holds(index, {"notes/c.txt": "about owls"})
     (notes / "c.txt").write_text("about hens")

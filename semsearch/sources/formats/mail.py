@@ -24,6 +24,7 @@ _TOO_LONG = f"message: longer than {MESSAGE_LIMIT // 2**20} MiB"
 _PIECE = 2**16
 _QUOTED = re.compile(rb">+From ")
 _NAMES = 50  # of receivers and of attachments that are kept
+_HEADER = 16_384  # characters of a header that are read
 
 
 def read_eml(path: str) -> Iterator[Part]:
@@ -94,10 +95,9 @@ def _parsed(data: bytes) -> EmailMessage:
 
 
 def _part(message: EmailMessage) -> Part:
-    receivers = getaddresses([_header(message, "To")])
     metadata = {
         "from": label(_header(message, "From")),
-        "to": [label(_shown(*receiver)) for receiver in receivers[:_NAMES] if any(receiver)],
+        "to": [label(name) for name in _receivers(_header(message, "To"))[:_NAMES]],
         "date": _date(_header(message, "Date")),
         "message_id": label(_header(message, "Message-ID")),
         "attachments": _attachments(message),
@@ -105,16 +105,28 @@ def _part(message: EmailMessage) -> Part:
     return Part(_body(message), label(_header(message, "Subject")), present(metadata))
 
 
-def _shown(name: str, address: str) -> str:
-    return f"{name} <{address}>" if name and address else name or address
+def _receivers(header: str) -> list[str]:
+    try:
+        found = getaddresses([header])
+    except RecursionError:  # as of 10,000 brackets
+        return []
+    return [
+        f"{name} <{address}>" if name and address else name or address
+        for name, address in found
+        if name or address
+    ]
 
 
 def _header(message: EmailMessage, name: str) -> str:
+    raw = next(
+        (str(value) for key, value in message.raw_items() if key.lower() == name.lower()), ""
+    )
+    if len(raw) > _HEADER:  # parsing takes the square of its length
+        return raw[:_HEADER]
     try:
         return str(message[name] or "")
     except Exception:  # a malformed header breaks the parser in many ways: then as it was sent
-        raw = ((key, value) for key, value in message.raw_items() if key.lower() == name.lower())
-        return str(next(raw)[1])
+        return raw
 
 
 def _date(header: str) -> str:
