@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semsearch.arguments import expanded
 from semsearch.errors import DependencyMissing, SemsearchError, StorageError
 from semsearch.index import Index
 from semsearch.ingest import IngestReport, Progress
 from semsearch.sources import Sources
-
-if TYPE_CHECKING:
-    from watchfiles import Change
 
 _QUIET = 200  # ms without a change before a pass: an editor's save is several changes
 _TICK = 500  # ms after which what could not be written is tried again
@@ -32,8 +29,8 @@ def follow(
 
     The first pass reads everything, later ones only what was touched. Documents whose file, or
     record, is gone are deleted, by the rules of `Index.ingest(prune=True)`: those of a source that
-    is gone as a whole stay until it is back. The writer's lock is
-    held during a pass and free between passes; a pass that cannot have it is made up for.
+    is gone as a whole stay until it is back. The writer's lock is held during a pass and free
+    between passes; a pass that cannot have it is made up for.
 
     Args:
         index: The index.
@@ -51,16 +48,13 @@ def follow(
         DependencyMissing: watchfiles is not installed.
         SemsearchError: The first pass failed.
     """
-
-    def look(*, missing_ok: bool = False) -> Sources:
-        return Sources(
-            paths,
-            id_field=id_field,
-            text_field=text_field,
-            missing_ok=missing_ok,
-            modality=index.space.modality,
-        )
-
+    look = partial(
+        Sources,
+        paths,
+        id_field=id_field,
+        text_field=text_field,
+        modality=index.space.modality,
+    )
     look()
     changes = _changes(paths, index.path)
     next(changes)  # from here on nothing is missed
@@ -94,7 +88,7 @@ def follow(
 def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
     """Paths that were touched, but not those of the index; an empty set at every tick."""
     try:
-        import watchfiles
+        from watchfiles import Change, watch
     except ImportError as error:
         raise DependencyMissing(
             "watching needs watchfiles: pip install 'semsearch[watch]'"
@@ -107,7 +101,7 @@ def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
     remade: set[str] = set()
     while True:
         places = _places(folders)
-        watched = watchfiles.watch(
+        watched = watch(
             *places,
             watch_filter=lambda _, path: not Path(path).is_relative_to(own),
             step=_QUIET,
@@ -122,14 +116,10 @@ def _changes(paths: Sequence[str | Path], index: Path) -> Iterator[set[str]]:
                 # A folder that is gone, or is another one now, tells of nothing more. What came
                 # meanwhile is not read from this watcher: everything counts as touched.
                 now = _places(folders)
-                if now != places or any(_gone(change, places) for change in changes):
+                deleted = {Path(path) for what, path in changes if what == Change.deleted}
+                if now != places or deleted & places.keys():
                     remade = set(map(str, places | now))
                     break
-
-
-def _gone(change: tuple[Change, str], places: Container[Path]) -> bool:
-    what, path = change
-    return what.name == "deleted" and Path(path) in places
 
 
 def _places(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -401,12 +401,18 @@ def test_of_duplicates_with_skip_the_first_counts(texts: Index) -> None:
     assert [(d.id, d.text) for d in texts] == [("a", "cat")]
 
 
-@pytest.mark.parametrize("path", ["", "a\0b", 7, "i\udcff"])
-def test_what_is_no_name_of_a_folder_is_refused(path: Any) -> None:
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("", "expected the name of a folder"),
+        ("a\0b", "expected the name of a folder"),
+        (7, "expected the name of a folder"),
+        ("i\udcff", r"'i\\udcff' is not UTF-8"),
+    ],
+)
+def test_what_is_no_name_of_a_folder_is_refused(path: Any, says: str) -> None:
     for verb in (semsearch.create, semsearch.open):
-        with pytest.raises(
-            InvalidArgument, match=r"path: (expected the name of a folder|.* is not UTF-8)"
-        ):
+        with pytest.raises(InvalidArgument, match=f"path: {says}"):
             verb(path)
 
 

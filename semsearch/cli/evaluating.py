@@ -17,13 +17,7 @@ import click
 from semsearch import __version__
 from semsearch.cli import display
 from semsearch.cli.indexing import ingest_bar, opened
-from semsearch.cli.options import (
-    PathName,
-    device_option,
-    examples,
-    json_option,
-    runtime_option,
-)
+from semsearch.cli.options import PathName, device_option, examples, json_option, runtime_option
 from semsearch.cli.progress import query_bar
 from semsearch.errors import InvalidArgument
 

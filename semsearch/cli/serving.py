@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import display
-from semsearch.cli.options import (
-    PathName,
-    device_option,
-    examples,
-    number_option,
-    runtime_option,
-)
+from semsearch.cli.options import PathName, device_option, examples, number_option, runtime_option
 from semsearch.errors import DependencyMissing
 
 if TYPE_CHECKING:

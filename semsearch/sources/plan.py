@@ -75,17 +75,15 @@ class Sources:
         self._kinds = kinds_of(modality)
         self._stdin = stdin
         self._parts: list[File | Reject] = []
-        self._named: set[str] = set()  # files and folders, as sources call them
-        self._roots: dict[str, str] = {}  # what is named, and what the ids in it begin with
         self._empty: list[str] = []
+        # Files and folders, as sources call them, and what the ids in them begin with.
+        self._named: dict[str, str] = {}
         self._touched: frozenset[str] | None = None
         self._skipped: Counter[str] = Counter()
         for path in paths:
             self._add(_path(path), missing_ok)
-        self._parts = list({_source(part): part for part in reversed(self._parts)}.values())[::-1]
-        self._sources = {_source(part) for part in self._parts} | set(self._empty)
+        self._keep(list({_source(part): part for part in reversed(self._parts)}.values())[::-1])
         self._bare = [name for name in sorted(self._named) if not _any_below(name, self._sources)]
-        self.total_bytes = _total(self._parts)
         self.skipped: dict[str, int] = dict(sorted(self._skipped.items()))
 
     def __iter__(self) -> Iterator[Record]:
@@ -132,21 +130,27 @@ class Sources:
         narrowed._touched = touched = frozenset(paths)
         ids = frozenset(self._ids(touched))
         tables = any(_is_table(name) and _at_or_below(name, touched) for name in self._named)
-        narrowed._parts = [
-            part
-            for part in self._parts
-            if _at_or_below(_source(part), touched)
-            or (isinstance(part, File) and _at_or_below(part.id, ids))
-            or (tables and _is_table(_source(part)))
-        ]
-        narrowed._sources = {_source(part) for part in narrowed._parts}
-        narrowed._sources |= {path for path in self._empty if _at_or_below(path, touched)}
-        narrowed.total_bytes = _total(narrowed._parts)
+        narrowed._empty = [path for path in self._empty if _at_or_below(path, touched)]
+        narrowed._keep(
+            [
+                part
+                for part in self._parts
+                if _at_or_below(_source(part), touched)
+                or (isinstance(part, File) and _at_or_below(part.id, ids))
+                or (tables and _is_table(_source(part)))
+            ]
+        )
         return narrowed
+
+    def _keep(self, parts: list[File | Reject]) -> None:
+        """Read these and no others."""
+        self._parts = parts
+        self._sources = {_source(part) for part in parts} | set(self._empty)
+        self.total_bytes = _total(parts)
 
     def _ids(self, paths: Iterable[str]) -> Iterator[str]:
         """What the ids of documents in these paths begin with, or would if they were there."""
-        for path, (root, name) in product(paths, self._roots.items()):
+        for path, (root, name) in product(paths, self._named.items()):
             if _at_or_below(path, {root}):
                 yield name + path.removeprefix(root)
             elif _at_or_below(root, {path}):
@@ -158,12 +162,11 @@ class Sources:
                 raise IngestError("an index of pictures does not read standard input; name files")
             _ = self._stdin or _process_stdin()
             self._parts.append(File("stdin", STDIN, "", 0))
-            self._named.add(STDIN)
+            self._named[STDIN] = ""
             return
         if missing_ok and not path.exists():
             for place in (path.parent.resolve() / path.name, path.resolve()):  # a link, its target
-                self._named.add(str(place))
-                self._roots[str(place)] = path.name
+                self._named[str(place)] = path.name
             return
         status = _status(path)
         if stat.S_ISDIR(status.st_mode):
@@ -174,8 +177,7 @@ class Sources:
     def _add_file(self, path: Path, status: os.stat_result) -> None:
         file = _named_file(path, status, self._kinds)
         self._parts.append(file)
-        self._named.add(file.path)
-        self._roots[file.path] = path.name
+        self._named[file.path] = path.name
 
     def _add_folder(self, root: Path) -> None:
         _check_readable(root)
@@ -183,8 +185,7 @@ class Sources:
         if corpus.is_file() and suffix_of(CORPUS) in self._kinds.named:
             self._add_file(corpus, _status(corpus))
             return
-        self._named.add(str(root).rstrip("/"))
-        self._roots[str(root).rstrip("/")] = root.name
+        self._named[str(root).rstrip("/")] = root.name
         walk = Walk(root, self._kinds)
         walk.run()
         self._parts += walk.parts
